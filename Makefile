@@ -1,0 +1,78 @@
+# Everything a developer runs. `make` alone prints what there is; each target sets up what it needs, once.
+
+VENV := .venv
+BIN := $(VENV)/bin
+CONSTRAINTS := config/constraints/cpu.txt
+EXTRAS := sim,ros,record,view,dev
+SCENARIO := kuka_reach
+BENCH_ARGS :=
+PYTEST_ARGS :=
+
+# The first of these that can make a virtual environment; `make PYTHON=/path/to/python3.12` to choose.
+PYTHON_CANDIDATES := python3.11 python3.12 python3.10 python3
+SUITABLE := import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))
+PYTHON ?= $(firstword $(foreach p,$(PYTHON_CANDIDATES),$(shell $(p) -c '$(SUITABLE)' 2>/dev/null && echo $(p))))
+
+PIP_INSTALL := $(BIN)/python -m pip --disable-pip-version-check install -qq -c $(CONSTRAINTS)
+INTERFACES := $(shell find src/dpvp/ros/interfaces -type f -not -name '*.pyc' 2>/dev/null)
+
+# One thread per process, and no traffic beyond this machine.
+RUN := env OMP_NUM_THREADS=1 ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST
+
+.DEFAULT_GOAL := help
+.PHONY: help venv msgs demo test check format bench clean
+.DELETE_ON_ERROR:
+
+help: ## print this list
+	@echo "make <target>   (Python: $(or $(PYTHON),none found), environment: $(VENV))"
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+
+venv: $(VENV)/.installed ## make .venv with the pinned packages and dpvp itself (again when a pin changes)
+
+msgs: $(VENV)/.messages ## build linear_feedback_controller_msgs into .venv
+
+demo: msgs ## the arm reaches for goals in MuJoCo, planned and controlled through ROS 2
+	@$(RUN) $(BIN)/dpvp demo $(SCENARIO)
+
+test: msgs ## all tests: units and contracts in parallel, then ROS and the closed loop one by one
+	@status=0; \
+	$(RUN) $(BIN)/python -m pytest -n 2 $(PYTEST_ARGS) tests/unit tests/contracts || status=1; \
+	$(RUN) $(BIN)/python -m pytest $(PYTEST_ARGS) tests/ros tests/closed_loop || status=1; \
+	exit $$status
+
+check: venv ## lint, format, types, direction of imports, constraints
+	@status=0; \
+	$(BIN)/ruff check --quiet . || status=1; \
+	$(BIN)/ruff format --quiet --check --diff . || status=1; \
+	$(BIN)/mypy --no-error-summary || status=1; \
+	$(BIN)/lint-imports --no-logo || status=1; \
+	$(BIN)/python config/constraints/generate.py --check || status=1; \
+	[ $$status -eq 0 ] && echo "check: all good"; exit $$status
+
+format: venv ## let ruff rewrite the sources
+	@$(BIN)/ruff check --fix-only --quiet .
+	@$(BIN)/ruff format --quiet .
+
+bench: msgs ## measure planning times
+	@$(RUN) $(BIN)/dpvp bench $(BENCH_ARGS)
+
+clean: ## remove .venv and everything that was built
+	rm -rf $(VENV) build dist install log .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -path ./.git -prune -o \( -name __pycache__ -o -name '*.egg-info' \) -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(if $(PYTHON),,echo "No suitable Python: dpvp needs 3.10, 3.11 or 3.12 with venv and ensurepip (tried: $(PYTHON_CANDIDATES))." >&2; \
+	  echo "Install one (Debian, Ubuntu: apt install python3 python3-venv) or name it: make PYTHON=/path/to/python3.11" >&2; exit 1)
+	@$(PYTHON) -c '$(SUITABLE)' || { echo "$(PYTHON) is not Python 3.10, 3.11 or 3.12 with venv and ensurepip" >&2; exit 1; }
+	@echo "Making $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml setup.py setup.cfg $(CONSTRAINTS) | $(BIN)/python
+	@echo "Installing dpvp[$(EXTRAS)] with the versions of $(CONSTRAINTS) (a minute or two the first time)"
+	@$(PIP_INSTALL) setuptools wheel
+	@$(PIP_INSTALL) --no-build-isolation -e '.[$(EXTRAS)]'
+	@touch $@
+
+$(VENV)/.messages: $(VENV)/.installed $(INTERFACES)
+	@$(BIN)/python -m dpvp.ros.interfaces.build
+	@touch $@
