@@ -1,0 +1,105 @@
+"""Where configuration comes from: YAML read once, validated by pydantic, with errors that name file and key."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pydantic
+import yaml
+
+from dpvp.errors import ConfigError, EnvironmentProblem
+
+if int(pydantic.VERSION.split(".")[0]) < 2:
+    raise EnvironmentProblem(
+        f"pydantic {pydantic.VERSION} from {pydantic.__file__}: dpvp needs pydantic 2. On a ROS machine make a virtual "
+        "environment (python3 -m venv --system-site-packages) and install with config/constraints/ros.txt."
+    )
+
+
+class Config(pydantic.BaseModel):
+    """Base of every configuration: immutable, and an unknown key is an error."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+ConfigT = TypeVar("ConfigT", bound=Config)
+
+
+def share_directory() -> Path:
+    """Return the folder that holds `urdf/`, `config/` and `launch/`.
+
+    The checkout when dpvp runs from one (also editable installs), else `share/dpvp` of the ROS workspace on
+    AMENT_PREFIX_PATH, else of the Python environment.
+
+    Raises:
+        EnvironmentProblem: none of these places holds the robots.
+    """
+    checkout = Path(__file__).resolve().parents[2]
+    prefixes = [Path(p) for p in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if p] + [Path(sys.prefix)]
+    candidates = [checkout, *(prefix / "share" / "dpvp" for prefix in prefixes)]
+    for folder in candidates:
+        if (folder / "urdf").is_dir() and (folder / "config").is_dir():
+            return folder
+    looked = ", ".join(str(c) for c in candidates)
+    raise EnvironmentProblem(f"dpvp's urdf/ and config/ were not found (looked in {looked}); install dpvp again")
+
+
+def read_yaml(file: Path) -> dict[str, Any]:
+    """Read one YAML mapping with the safe loader.
+
+    Raises:
+        ConfigError: the file is missing, is not YAML or is not a mapping.
+    """
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, IsADirectoryError):
+        raise ConfigError(file, "(file)", "missing", "this file must exist") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(file, "(syntax)", str(error).replace("\n", " "), "must be YAML 1.1 in UTF-8") from None
+    if not isinstance(content, dict):
+        raise ConfigError(file, "(root)", type(content).__name__, "must be a mapping of keys to values")
+    return content
+
+
+def validate(model: type[ConfigT], content: dict[str, Any], file: Path | str) -> ConfigT:
+    """Turn `content`, read from `file`, into a `model`.
+
+    Raises:
+        ConfigError: naming the first key that does not fit, its value and what it must be.
+    """
+    try:
+        return model.model_validate(content)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "(root)"
+        expected = first["msg"]
+        if first["type"] == "extra_forbidden":
+            known = sorted(_fields_at(model, first["loc"][:-1]))
+            expected = f"unknown key; known here: {', '.join(known)}"
+        value = first["input"] if first["type"] != "missing" else "(absent)"
+        raise ConfigError(file, key, value, expected) from None
+
+
+def load(model: type[ConfigT], file: Path) -> ConfigT:
+    """Read and validate one YAML file; see `read_yaml` and `validate` for the errors."""
+    return validate(model, read_yaml(file), file)
+
+
+def _fields_at(model: type[pydantic.BaseModel], path: tuple[int | str, ...]) -> list[str]:
+    """Names of the fields that are allowed at `path` inside `model` (best effort, for messages)."""
+    here: Any = model
+    for part in path:
+        if isinstance(part, int):
+            continue
+        field = getattr(here, "model_fields", {}).get(part)
+        if field is None:
+            continue
+        here = next((t for t in (field.annotation, *getattr(field.annotation, "__args__", ())) if _is_model(t)), here)
+    return list(getattr(here, "model_fields", {}))
+
+
+def _is_model(candidate: object) -> bool:
+    return isinstance(candidate, type) and issubclass(candidate, pydantic.BaseModel)

@@ -1,0 +1,299 @@
+"""Every robot below urdf/ describes one machine in all of its files: robot.yaml, URDF, MJCF, controllers."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from typing import Any
+
+import mujoco
+import numpy as np
+import pinocchio
+import pytest
+import yaml
+
+from dpvp.robot import Robot, RobotConfig, load_robot, robot_names, robot_urdf
+
+MODES = {
+    "mock": "mock_components/GenericSystem",
+    "mujoco": "mujoco_ros2_control/MujocoSystemInterface",
+    "gazebo": "gz_ros2_control/GazeboSimSystem",
+    "topic": "joint_state_topic_hardware_interface/JointStateTopicSystem",
+}
+
+
+@pytest.fixture(scope="module", params=robot_names())
+def robot(request: pytest.FixtureRequest) -> Robot:
+    """One robot after the other."""
+    return load_robot(request.param)
+
+
+@pytest.fixture(scope="module")
+def scene(robot: Robot) -> mujoco.MjModel:
+    """The MJCF of the robot."""
+    return mujoco.MjModel.from_xml_path(str(robot.scene))
+
+
+@pytest.fixture(scope="module")
+def config(robot: Robot) -> RobotConfig:
+    """The content of robot.yaml."""
+    return RobotConfig.model_validate(yaml.safe_load((robot.folder / "robot.yaml").read_text()))
+
+
+def configurations(robot: Robot, count: int) -> np.ndarray:
+    """Random configurations (count, nq) within the limits."""
+    rng = np.random.default_rng(7)
+    return rng.uniform(robot.limits.position_lower, robot.limits.position_upper, size=(count, robot.nq))
+
+
+class TestScene:
+    """URDF and robot.yaml against the MJCF."""
+
+    def test_joints_and_actuators_have_the_same_order(self, robot: Robot, scene: mujoco.MjModel) -> None:
+        assert tuple(scene.joint(i).name for i in range(scene.njnt)) == robot.joint_names
+        assert tuple(scene.actuator(i).name for i in range(scene.nu)) == robot.joint_names
+        assert [int(scene.actuator_trnid[i, 0]) for i in range(scene.nu)] == list(range(scene.nu))
+        assert scene.actuator_trntype.tolist() == [mujoco.mjtTrn.mjTRN_JOINT] * scene.nu
+
+    def test_limits(self, robot: Robot, scene: mujoco.MjModel) -> None:
+        assert scene.jnt_limited.all()
+        np.testing.assert_allclose(scene.jnt_range[:, 0], robot.limits.position_lower, atol=1e-9)
+        np.testing.assert_allclose(scene.jnt_range[:, 1], robot.limits.position_upper, atol=1e-9)
+        assert scene.actuator_ctrllimited.all()
+        np.testing.assert_allclose(scene.actuator_ctrlrange, np.c_[-robot.limits.effort, robot.limits.effort])
+        np.testing.assert_allclose(robot.model.upperVelocityLimit, robot.limits.velocity)
+
+    def test_motors_pass_the_torque_on(self, scene: mujoco.MjModel) -> None:
+        assert (scene.actuator_gaintype == mujoco.mjtGain.mjGAIN_FIXED).all()
+        assert (scene.actuator_biastype == mujoco.mjtBias.mjBIAS_NONE).all()
+        np.testing.assert_array_equal(scene.actuator_gainprm[:, 0], 1.0)
+        np.testing.assert_array_equal(scene.actuator_gear[:, 0], 1.0)
+
+    def test_armature_and_no_losses(self, robot: Robot, scene: mujoco.MjModel) -> None:
+        np.testing.assert_allclose(scene.dof_armature, robot.model.armature, atol=1e-12)
+        assert not scene.dof_damping.any()
+        assert not scene.dof_frictionloss.any()
+
+    def test_mass_and_inertia_of_every_body(self, robot: Robot, scene: mujoco.MjModel) -> None:
+        data = mujoco.MjData(scene)
+        mujoco.mj_forward(scene, data)
+        placed = robot.model.createData()
+        pinocchio.forwardKinematics(robot.model, placed, pinocchio.neutral(robot.model))
+        for joint, moved in enumerate(scene.jnt_bodyid, start=1):
+            found = pinocchio.Inertia.Zero()
+            for body in np.flatnonzero(scene.body_weldid == scene.body_weldid[moved]):
+                rotation = data.ximat[body].reshape(3, 3)
+                tensor = rotation @ np.diag(scene.body_inertia[body]) @ rotation.T
+                found += pinocchio.Inertia(scene.body_mass[body], data.xipos[body], tensor)
+            expected = placed.oMi[joint].act(robot.model.inertias[joint])
+            np.testing.assert_allclose(found.mass, expected.mass, atol=1e-9)
+            np.testing.assert_allclose(found.lever, expected.lever, atol=1e-9)
+            np.testing.assert_allclose(found.inertia, expected.inertia, atol=1e-9)
+        total = sum(inertia.mass for inertia in robot.model.inertias)
+        assert total == pytest.approx(scene.body_mass.sum(), abs=1e-9)
+
+    def test_inertias_are_physical(self, robot: Robot) -> None:
+        for inertia in robot.model.inertias:
+            moments = np.linalg.eigvalsh(inertia.inertia)
+            assert inertia.mass > 0
+            assert moments[0] > 0
+            assert moments[0] + moments[1] >= moments[2]
+
+    def test_forward_kinematics(self, robot: Robot, scene: mujoco.MjModel) -> None:
+        data = mujoco.MjData(scene)
+        for q in configurations(robot, 50):
+            data.qpos[:] = q
+            mujoco.mj_kinematics(scene, data)
+            difference = data.site(robot.end_effector).xpos - robot.frame_position(q)
+            assert np.linalg.norm(difference) < 1e-6
+
+    def test_mass_matrix_and_gravity(self, robot: Robot, scene: mujoco.MjModel) -> None:
+        data = mujoco.MjData(scene)
+        for q in configurations(robot, 20):
+            data.qpos[:] = q
+            mujoco.mj_forward(scene, data)
+            mass = np.zeros((robot.nv, robot.nv))
+            for row, unit in zip(mass, np.eye(robot.nv), strict=True):
+                mujoco.mj_mulM(scene, data, row, unit)
+            upper = np.triu(pinocchio.crba(robot.model, robot.model.createData(), q))
+            assert np.abs(upper + np.triu(upper, 1).T - mass).max() < 1e-6
+            assert np.abs(robot.gravity(q) - data.qfrc_bias).max() < 1e-6
+
+    def test_what_worlds_and_pictures_need(self, scene: mujoco.MjModel) -> None:
+        assert scene.body_mocapid[scene.body("goal").id] >= 0
+        assert min(scene.site("goal").id, scene.camera("side").id) >= 0
+        assert (scene.vis.global_.offwidth, scene.vis.global_.offheight) == (1280, 960)
+        assert scene.opt.timestep == pytest.approx(0.001)
+        assert scene.opt.integrator == mujoco.mjtIntegrator.mjINT_IMPLICITFAST
+
+
+class TestPostures:
+    """The postures of robot.yaml, and holding them."""
+
+    def test_keyframes_within_limits_and_free_of_contact(self, robot: Robot, scene: mujoco.MjModel) -> None:
+        data = mujoco.MjData(scene)
+        for name, posture in robot.postures.items():
+            np.testing.assert_allclose(scene.key(name).qpos, posture, err_msg=name)
+            assert (posture > robot.limits.position_lower).all(), name
+            assert (posture < robot.limits.position_upper).all(), name
+            data.qpos[:] = posture
+            mujoco.mj_forward(scene, data)
+            assert data.ncon == 0, name
+
+    def test_gravity_fits_into_the_effort_limits(self, robot: Robot) -> None:
+        largest = np.max([np.abs(robot.gravity(q)) for q in configurations(robot, 200)], axis=0)
+        assert (largest < 0.6 * robot.limits.effort).all()
+
+    def test_gravity_compensation_alone_keeps_the_nominal_posture(self, robot: Robot, scene: mujoco.MjModel) -> None:
+        data = mujoco.MjData(scene)
+        data.qpos[:] = robot.nominal
+        for _ in range(round(2.0 / scene.opt.timestep)):
+            data.ctrl[:] = robot.gravity(data.qpos)
+            mujoco.mj_step(scene, data)
+        assert np.abs(data.qpos - robot.nominal).max() < 1e-3
+
+    @pytest.mark.parametrize("delay", [0, 2])
+    def test_hold_settles_without_oscillating(self, robot: Robot, scene: mujoco.MjModel, delay: int) -> None:
+        """Pushed away from every posture, also when the torque comes `delay` ticks late."""
+        rng = np.random.default_rng(3)
+        for name, posture in robot.postures.items():
+            offset = 0.1 * rng.choice([-1.0, 1.0], size=robot.nq)
+            errors = hold(robot, scene, posture, offset, delay)
+            assert (-errors * np.sign(offset)).max() < 0.1 * 0.1, f"{name} overshoots"
+            assert np.abs(errors[len(errors) // 2 :]).max() < 2e-3, f"{name} is slow"
+            assert np.abs(errors[-1]).max() < 1e-5, f"{name} still moves"
+
+
+def hold(robot: Robot, scene: mujoco.MjModel, posture: np.ndarray, offset: np.ndarray, delay: int) -> np.ndarray:
+    """Three seconds of the hold law from `posture + offset`; errors q - posture, (T, nq) [rad]."""
+    data = mujoco.MjData(scene)
+    data.qpos[:] = posture + offset
+    pending = [robot.gravity(data.qpos)] * delay
+    errors = []
+    for _ in range(round(3.0 / scene.opt.timestep)):
+        errors.append(data.qpos - posture)
+        pull = -robot.hold.stiffness * errors[-1] - robot.hold.damping * data.qvel
+        pending.append(robot.gravity(data.qpos) + pull)
+        data.ctrl[:] = np.clip(pending.pop(0), -robot.limits.effort, robot.limits.effort)
+        mujoco.mj_step(scene, data)
+    return np.array(errors)
+
+
+class TestUrdf:
+    """What xacro makes of every mode, prefix and driver."""
+
+    @pytest.mark.parametrize(("mode", "plugin"), MODES.items())
+    def test_simulated_modes(self, robot: Robot, mode: str, plugin: str) -> None:
+        system = ros2_control(robot_urdf(robot.name, mode=mode))
+        assert system.findtext("hardware/plugin") == plugin
+        assert tuple(joint.get("name") for joint in system.findall("joint")) == robot.joint_names
+        for joint, effort in zip(system.findall("joint"), robot.limits.effort, strict=True):
+            assert interfaces(joint, "command") == ["effort"]
+            assert [float(str(param.text)) for param in joint.findall("command_interface/param")] == [-effort, effort]
+            assert interfaces(joint, "state") == ["position", "velocity", "effort"]
+
+    def test_every_mode_keeps_the_dynamics(self, robot: Robot, config: RobotConfig) -> None:
+        for mode in (*MODES, "hardware"):
+            model = pinocchio.buildModelFromXML(robot_urdf(robot.name, mode=mode))
+            assert tuple(model.names)[1:] == robot.joint_names
+            assert all(ours == theirs for ours, theirs in zip(model.inertias, robot.model.inertias, strict=True))
+            assert model.existFrame(config.prefix + config.base)
+
+    def test_mujoco_reads_the_urdf(self, robot: Robot) -> None:
+        model = mujoco.MjModel.from_xml_string(robot_urdf(robot.name))
+        assert tuple(model.joint(i).name for i in range(model.njnt)) == robot.joint_names
+
+    def test_prefix_renames_but_keeps_the_dynamics(self, robot: Robot, config: RobotConfig) -> None:
+        renamed = load_robot(robot.name, prefix="left_")
+        stems = [joint.removeprefix(config.prefix) for joint in robot.joint_names]
+        assert renamed.joint_names == tuple(f"left_{stem}" for stem in stems)
+        links = {str(link.get("name")) for link in ET.fromstring(renamed.urdf_xml).findall("link")}
+        assert all(link.startswith("left_") for link in links - {"world", robot.end_effector})
+        assert renamed.model_hash == robot.model_hash
+        assert load_robot(robot.name, prefix="").joint_names == tuple(stems)
+
+
+class TestControllers:
+    """controllers.yaml and its overlay against robot.yaml."""
+
+    def test_joints_in_order(self, robot: Robot) -> None:
+        names = list(robot.joint_names)
+        efforts = [f"{name}/effort" for name in names]
+        nodes = controllers(robot)
+        assert nodes["linear_feedback_controller"]["moving_joint_names"] == names
+        assert nodes["linear_feedback_controller"]["chainable_controller"]["command_interfaces"] == efforts
+        assert nodes["damping_controller"]["joints"] == names
+        states = [f"{name}/{kind}" for kind in ("position", "velocity", "effort") for name in names]
+        assert nodes["joint_state_estimator"]["state_interfaces"] == states
+        references = [f"linear_feedback_controller/{state}" for state in states]
+        assert nodes["joint_state_estimator"]["command_interfaces"] == references
+
+    def test_gains_are_the_hold_gains(self, robot: Robot) -> None:
+        nodes = controllers(robot)
+        for name, p, d in zip(robot.joint_names, robot.hold.stiffness, robot.hold.damping, strict=True):
+            assert nodes["linear_feedback_controller"][name] == {"p": p, "d": d}
+            assert nodes["damping_controller"]["gains"][name] == {"p": 0.0, "i": 0.0, "d": d}
+
+    def test_who_adds_gravity(self, robot: Robot) -> None:
+        """The flag of linear_feedback_controller follows robot.yaml on every target."""
+        assert set(robot.effort) == {*MODES, "hardware"}
+        for mode, meaning in robot.effort.items():
+            overlay = mode == "hardware" and (robot.folder / "controllers.hardware.yaml").is_file()
+            flag = controllers(robot, overlay)["linear_feedback_controller"]["remove_gravity_compensation_effort"]
+            assert flag == (meaning == "over_gravity"), mode
+
+    def test_manager_knows_every_controller(self, robot: Robot) -> None:
+        nodes = controllers(robot, overlay=True)
+        manager = nodes.pop("controller_manager")
+        assert set(nodes) == {name for name, value in manager.items() if isinstance(value, dict)}
+        assert set(manager["linear_feedback_controller"]["fallback_controllers"]) <= set(nodes)
+        assert manager["update_rate"] == 1000
+
+
+class TestIiwa14Hardware:
+    """The two drivers of the real arm."""
+
+    @pytest.mark.parametrize(("generation", "states"), [("1", 7), ("2", 6)])
+    def test_lbr_driver(self, generation: str, states: int) -> None:
+        """The second generation of FRI no longer tells the commanded position."""
+        robot = load_robot("iiwa14")
+        system = ros2_control(robot_urdf("iiwa14", mode="hardware", fri_major=generation))
+        assert system.findtext("hardware/plugin") == "lbr_ros2_control::SystemInterface"
+        assert system.findtext("hardware/param[@name='client_command_mode']") == "torque"
+        assert len(system.findall("sensor[@name='auxiliary_sensor']/state_interface")) == 12
+        assert len(system.findall("gpio[@name='wrench']/command_interface")) == 6
+        assert tuple(joint.get("name") for joint in system.findall("joint")) == robot.joint_names
+        for i, joint in enumerate(system.findall("joint")):
+            assert sorted(interfaces(joint, "command")) == ["effort", "position"]
+            assert len(interfaces(joint, "state")) == states
+            assert float(str(joint.findtext("param[@name='max_velocity']"))) == robot.limits.velocity[i]
+            assert float(str(joint.findtext("param[@name='max_torque']"))) == robot.limits.effort[i]
+
+    def test_kuka_driver(self) -> None:
+        arguments = {"mode": "hardware", "driver": "kuka", "prefix": "", "joint_stem": "joint_"}
+        system = ros2_control(robot_urdf("iiwa14", **arguments))
+        assert system.findtext("hardware/plugin") == "kuka_sunrise_fri_driver::KukaFRIHardwareInterface"
+        assert len(system.findall("gpio")) == 1
+        assert [joint.get("name") for joint in system.findall("joint")] == [f"joint_{i}" for i in range(1, 8)]
+        for joint in system.findall("joint"):
+            assert sorted(interfaces(joint, "command")) == ["damping", "effort", "position", "stiffness"]
+            assert sorted(interfaces(joint, "state")) == ["commanded_position", "effort", "external_torque", "position"]
+
+
+def ros2_control(urdf: str) -> ET.Element:
+    """The only ros2_control element of `urdf`."""
+    (system,) = ET.fromstring(urdf).findall("ros2_control")
+    return system
+
+
+def interfaces(joint: ET.Element, kind: str) -> list[str]:
+    """Names of the command or state interfaces of `joint`, in the order of the file."""
+    return [str(element.get("name")) for element in joint.findall(f"{kind}_interface")]
+
+
+def controllers(robot: Robot, overlay: bool = False) -> dict[str, dict[str, Any]]:
+    """Parameters of every node of controllers.yaml, with those of controllers.hardware.yaml laid over them."""
+    nodes: dict[str, dict[str, Any]] = {}
+    for file in ["controllers.yaml"] + ["controllers.hardware.yaml"] * overlay:
+        for node, content in yaml.safe_load((robot.folder / file).read_text()).items():
+            nodes.setdefault(node.split("/")[-1], {}).update(content["ros__parameters"])
+    return nodes
