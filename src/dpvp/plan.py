@@ -1,0 +1,164 @@
+"""The values that travel round the loop: State in, Plan between, Command out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from enum import Enum
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+class PlanStatus(Enum):
+    """What we found in a plan, checked by us and not taken from the solver; the text says what to try next."""
+
+    OK = "finite, dynamically consistent, within limits and not worse than its guess"
+    NOT_FINITE = "holds NaN or infinity; look at the state and goal that were given and at the cost weights"
+    GAPS_OPEN = "is not dynamically consistent; give the solver more iterations or a shorter horizon"
+    OUT_OF_LIMITS = "leaves the robot's limits soon; use planner csqp, or raise the limit weight of the task"
+    WORSE_THAN_GUESS = "costs more than the guess it started from; the problem may be badly scaled"
+
+    @property
+    def usable(self) -> bool:
+        """True if a robot may follow the plan."""
+        return self is PlanStatus.OK
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Where the time of one plan went, each in seconds."""
+
+    guess: float = 0.0
+    solve: float = 0.0
+    check: float = 0.0
+
+    @property
+    def total(self) -> float:
+        """Seconds from the state's arrival in the planner to the finished plan."""
+        return self.guess + self.solve + self.check
+
+
+@dataclass(frozen=True)
+class State:
+    """A measured state.
+
+    Attributes:
+        t: when it was measured, s.
+        x: (nx,) [rad, rad/s], in the robot's joint order.
+        mark: whatever the one who measured wants to have back with the answer, such as an exact time stamp.
+    """
+
+    t: float
+    x: Array
+    mark: object = None
+
+
+@dataclass(frozen=True)
+class Command:
+    """One linear feedback law, `u = u0 + K (x0 ⊖ x)`, and the time until which it may be applied.
+
+    Attributes:
+        t: time of the state that `x0` stands for, s.
+        x0: (nx,) state the law is linearised about, [rad, rad/s].
+        u0: (nu,) feed-forward, total joint torque including gravity, Nm.
+        gain: (nu, ndx) K, first nv columns Nm/rad, last nv columns Nm s/rad; positive signs stabilise.
+        valid_until: time after which whoever applies the law has to fall back to holding, s.
+    """
+
+    t: float
+    x0: Array
+    u0: Array
+    gain: Array
+    valid_until: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A trajectory with its feedback gains and how it came about.
+
+    Arrays are owned by the plan and read-only. Interpolation is linear in the coordinates of the state, which is exact
+    to first order for revolute and prismatic joints.
+
+    Attributes:
+        t0: time of `xs[0]`, s.
+        dt: length of one node, s.
+        xs: (T+1, nx) states, [rad, rad/s].
+        us: (T, nu) joint torques, Nm.
+        gains: (T, nu, ndx) Riccati gains in the sign of `Command.gain`, Nm/rad and Nm s/rad.
+        cost: objective of the plan; `guess_cost` that of the rolled-out guess it started from.
+        guess: name of the guess that won.
+        status: result of our own checks.
+        iterations: solver iterations done.
+        timings: where the time went.
+    """
+
+    t0: float
+    dt: float
+    xs: Array
+    us: Array
+    gains: Array
+    cost: float
+    guess_cost: float
+    guess: str
+    status: PlanStatus
+    iterations: int
+    timings: Timings = field(default_factory=Timings)
+
+    def __post_init__(self) -> None:
+        """Take copies: solvers hand out views that their next solve overwrites."""
+        for name in ("xs", "us", "gains"):
+            array = np.array(getattr(self, name), dtype=np.float64)
+            array.flags.writeable = False
+            object.__setattr__(self, name, array)
+
+    @property
+    def horizon(self) -> int:
+        """Number of control nodes T."""
+        return len(self.us)
+
+    @property
+    def end(self) -> float:
+        """Time of the last state, s."""
+        return self.t0 + self.horizon * self.dt
+
+    def with_guess_time(self, total: float) -> Plan:
+        """Return the plan with the rest of `total` seconds booked as time spent on the guess."""
+        return replace(self, timings=replace(self.timings, guess=total - self.timings.solve - self.timings.check))
+
+    def at(self, t: float) -> Array:
+        """Return the (nx,) state planned for time `t`, s; clamped to the first and last state."""
+        node, ratio = self._locate(t, len(self.xs) - 1)
+        if ratio == 0.0:
+            return self.xs[node].copy()
+        return np.asarray((1.0 - ratio) * self.xs[node] + ratio * self.xs[node + 1])
+
+    def shifted(self, t: float) -> tuple[Array, Array, Array]:
+        """Read the plan anew on its own grid from time `t` on, s.
+
+        Returns:
+            xs (T+1, nx), us (T, nu), gains (T, nu, ndx): states interpolated, controls and gains of the node that is
+            under way at each new node; beyond the end the last ones are repeated.
+        """
+        starts = t + self.dt * np.arange(self.horizon + 1)
+        xs = np.stack([self.at(s) for s in starts])
+        nodes = [min(self._locate(s, self.horizon)[0], self.horizon - 1) for s in starts[:-1]]
+        return xs, self.us[nodes], self.gains[nodes]
+
+    def command(self, t: float, valid_for: float) -> Command:
+        """Return the feedback law for time `t`, valid for another `valid_for` seconds.
+
+        At `t = t0` it is exactly `xs[0]`, `us[0]`, `gains[0]`.
+        """
+        node = min(self._locate(t, self.horizon)[0], self.horizon - 1)
+        return Command(t, self.at(t), self.us[node].copy(), self.gains[node].copy(), t + valid_for)
+
+    def _locate(self, t: float, last: int) -> tuple[int, float]:
+        """Node under way at time `t` and the share of it that has passed; at most (`last`, 0)."""
+        position = np.clip((t - self.t0) / self.dt, 0.0, last)
+        # a time that is a node up to rounding is that node
+        nearest = round(float(position))
+        if abs(position - nearest) < 1e-9:
+            return nearest, 0.0
+        return int(position), float(position - int(position))

@@ -1,0 +1,65 @@
+"""From a scenario to a planner that is ready to be asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dpvp.errors import ConfigError
+from dpvp.learned.artifact import artifact_folder, load_artifact
+from dpvp.learned.policy import Policy
+from dpvp.plan import Array, Plan
+from dpvp.planning.check import PlanCheck
+from dpvp.planning.csqp import CsqpPlanner
+from dpvp.planning.ddp import DdpPlanner
+from dpvp.planning.guess import GuessSource, HoldGuess, ShiftGuess, best_guess
+from dpvp.planning.planner import Budget, Planner, Stopwatch
+from dpvp.planning.policy_guess import PolicyGuess
+from dpvp.planning.terminal import build_terminal
+from dpvp.scenario import Scenario
+
+
+@dataclass(frozen=True)
+class Planning:
+    """A planner with the guesses and the budget that its scenario gives it."""
+
+    planner: Planner
+    sources: tuple[GuessSource, ...]
+    budget: Budget
+
+    def plan(self, x: Array, goal: Array, t: float, previous: Plan | None) -> Plan:
+        """Plan from the best guess; the first plan, without a `previous` one, may take longer.
+
+        Args:
+            x: (nx,) state measured at time `t`, s.
+            goal: in the task's units, accepted by `Task.check_goal`.
+            t: s.
+            previous: the last plan, for guesses that build on it.
+        """
+        watch = Stopwatch()
+        guess = best_guess(self.sources, self.planner.ocp, x, goal, t, previous)
+        return self.planner.plan(x, goal, t, guess, self.budget).with_guess_time(watch.split())
+
+
+def build_planning(scenario: Scenario) -> Planning:
+    """Build the optimal control problem, the solver and the guesses that `scenario` asks for.
+
+    Raises:
+        ConfigError: guess `policy` or terminal `value` without an artifact that has such a head.
+        ArtifactError: the artifact does not belong to this robot and task.
+    """
+    config, robot, task = scenario.config.planner, scenario.robot, scenario.task
+    name = scenario.config.artifact
+    artifact = None if name is None else load_artifact(artifact_folder(name), robot, task)
+    hard = config.kind == "csqp"
+    ocp = task.ocp(config.horizon, build_terminal(config.terminal, task, artifact), hard_limits=hard)
+    check = PlanCheck(robot.limits, config.limit_window, config.limit_slack, hard_limits=hard)
+    planner: Planner = CsqpPlanner(ocp, check) if hard else DdpPlanner(ocp, check)
+    sources: list[GuessSource] = []
+    for guess in config.guesses:
+        if guess == "policy":
+            if artifact is None:
+                raise ConfigError(scenario.file, "planner.guesses", guess, "needs `artifact:` with a policy head")
+            sources.append(PolicyGuess(Policy(artifact)))
+        else:
+            sources.append(HoldGuess() if guess == "hold" else ShiftGuess())
+    return Planning(planner, tuple(sources), Budget(config.iterations, config.budget))

@@ -1,0 +1,46 @@
+"""Planner `csqp`: constrained sequential quadratic programming with the robot's limits as hard constraints.
+
+A. Jordana, S. Kleff, A. Meduri et al., "Structure-exploiting sequential quadratic programming for model-predictive
+control", IEEE T-RO 2025; the solver is mim_solvers.SolverCSQP.
+"""
+
+from __future__ import annotations
+
+import crocoddyl  # noqa: F401  (before mim_solvers, whose libraries it brings)
+import mim_solvers
+
+from dpvp.plan import Array, Plan
+from dpvp.planning.check import PlanCheck
+from dpvp.planning.guess import Guess
+from dpvp.planning.planner import Budget, Stopwatch
+from dpvp.planning.solve import Iterations, Trajectory, judged_plan, within_budget
+from dpvp.tasks.ocp import Ocp
+
+
+class CsqpPlanner:
+    """CSQP on an `Ocp` that was built with `hard_limits=True`."""
+
+    def __init__(self, ocp: Ocp, check: PlanCheck) -> None:
+        """Make the solver's workspace for `ocp`."""
+        self.ocp, self._check = ocp, check
+        solver = mim_solvers.SolverCSQP(ocp.problem)
+        solver.with_callbacks = False
+        solver.use_filter_line_search = True
+        solver.termination_tolerance = 1e-3
+        solver.max_qp_iters = 100
+        solver.eps_abs, solver.eps_rel = 1e-4, 0.0
+        self._solver = solver
+
+    def plan(self, x: Array, goal: Array, t: float, guess: Guess, budget: Budget) -> Plan:
+        """Plan; see `Planner.plan`.
+
+        A few iterations of SQP leave dynamics gaps; the plan is then the trajectory simulated under its own gains.
+        """
+        watch = Stopwatch()
+        self.ocp.aim(x, goal)
+        iterations = within_budget(budget, Iterations(self._solver, guess))
+        found = Trajectory.of(self._solver)
+        if found.finite and self.ocp.gap(found.xs, found.us) > self._check.gap:
+            xs, us = self.ocp.rollout_feedback(found.xs, found.us, found.gains)
+            found = Trajectory(xs, us, found.gains)
+        return judged_plan(self.ocp, found, self._check, t, guess, iterations, watch)

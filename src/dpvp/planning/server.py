@@ -1,0 +1,73 @@
+"""The solver process itself: answers the newest state with a plan until the other side is gone.
+
+Started by `SolverProcess` as `python -m dpvp.planning.server SCENARIO FD FD FD FD`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import logging
+import socket
+import sys
+
+import numpy as np
+
+from dpvp.errors import DpvpError
+from dpvp.plan import Plan
+from dpvp.planning.build import build_planning
+from dpvp.planning.mailbox import Mailbox
+from dpvp.planning.wire import LOOK, READY, goal_layout, plan_layout, plan_to_record, state_layout
+from dpvp.scenario import Scenario, load_scenario
+
+logger = logging.getLogger(__name__)
+
+
+def serve(scenario: Scenario, fds: list[int]) -> None:
+    """Answer states with plans until the other side is gone."""
+    robot, horizon = scenario.robot, scenario.config.planner.horizon
+    layout = plan_layout(horizon, robot.nx, robot.nu, robot.ndx)
+    states = Mailbox(state_layout(robot.nx), fds[0])
+    goals = Mailbox(goal_layout(scenario.task.goal_size), fds[1])
+    plans = Mailbox(layout, fds[2])
+    with socket.socket(fileno=fds[3]) as signal:
+        planning = build_planning(scenario)
+        # the first solve pays for page faults and lazy loading: let it not be one that a robot waits for
+        at_rest = np.concatenate([robot.nominal, np.zeros(robot.nv)])
+        planning.plan(at_rest, np.array(scenario.goal), 0.0, None)
+        gc.collect()
+        gc.freeze()
+        signal.send(READY)
+        previous: Plan | None = None
+        goal = np.array(scenario.goal)
+        while signal.recv(4096):
+            if (state := states.take()) is None:
+                continue
+            if (wanted := goals.take()) is not None:
+                goal = np.array(wanted["goal"])
+            if state["fresh"]:
+                previous = None
+            previous = planning.plan(np.array(state["x"]), goal, float(state["t"]), previous)
+            plans.post(plan_to_record(previous, layout))
+            signal.send(LOOK)
+
+
+def main() -> int:
+    """Run the solver on the scenario and the file descriptors given on the command line."""
+    parser = argparse.ArgumentParser(description="dpvp solver process; started by SolverProcess, not by hand")
+    parser.add_argument("scenario")
+    parser.add_argument("fds", type=int, nargs=4)
+    arguments = parser.parse_args()
+    logging.basicConfig(format="%(levelname)s solver: %(message)s")
+    try:
+        serve(load_scenario(arguments.scenario), arguments.fds)
+    except DpvpError as error:
+        logger.error(str(error))
+        return 1
+    except (BrokenPipeError, ConnectionResetError, KeyboardInterrupt):
+        pass  # the other side is gone
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

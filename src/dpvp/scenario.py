@@ -1,0 +1,171 @@
+"""Scenario: one YAML in `config/` that says which robot does which task, how it plans and at which rates."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import Field
+
+from dpvp.config import Config, read_yaml, share_directory, validate
+from dpvp.errors import ConfigError
+from dpvp.robot import Robot, load_robot
+from dpvp.tasks.reach import ReachConfig, ReachTask
+from dpvp.tasks.task import Task, TerminalWeights
+
+GuessName = Literal["hold", "shift", "policy"]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Seconds = Annotated[float, Field(gt=0.0)]
+
+
+class RobotChoice(Config):
+    """Which robot, and the names it goes by."""
+
+    name: str = Field(description="folder below urdf/")
+    prefix: str | None = Field(None, description="comes before the joint names; that of robot.yaml when absent")
+    joint_stem: str | None = Field(None, description="replaces the stem of the joint names, for other drivers")
+
+
+class TerminalConfig(Config):
+    """How the horizon ends; the weights are also the fallback of `value` outside its trained range."""
+
+    kind: Literal["zero", "quadratic", "value"] = "zero"
+    goal: float = Field(0.0, ge=0.0, description="weight of ½‖goal residual‖²")
+    velocity: float = Field(0.0, ge=0.0, description="weight of ½‖q̇‖², s²/rad²")
+
+    @property
+    def weights(self) -> TerminalWeights:
+        """The quadratic terminal cost, zero for kind `zero`."""
+        return TerminalWeights() if self.kind == "zero" else TerminalWeights(self.goal, self.velocity)
+
+
+class PlannerConfig(Config):
+    """How plans are made."""
+
+    kind: Literal["ddp", "csqp"] = "csqp"
+    horizon: int = Field(gt=0, le=1000, description="control nodes T")
+    terminal: TerminalConfig = TerminalConfig()
+    guesses: tuple[GuessName, ...] = Field(("hold", "shift"), min_length=1, description="the cheapest one wins")
+    iterations: int = Field(3, gt=0, description="most solver iterations of one plan")
+    budget: Seconds = Field(0.007, description="no iteration starts that would end later than this, s")
+    limit_window: Seconds = Field(0.3, description="share of the plan that must keep the robot's limits, s")
+    limit_slack: Share = Field(0.02, description="share of a limit by which a plan may exceed it")
+
+
+class RatesConfig(Config):
+    """How often things happen, Hz."""
+
+    plan: float = Field(100.0, gt=0, le=2000, description="plans per second")
+    feedback: float = Field(1000.0, gt=0, le=10000, description="feedback law and physics of the simulated plant")
+    sensor: float = Field(1000.0, gt=0, le=10000, description="`sensor` messages of the simulated plant")
+    joint_states: float = Field(100.0, gt=0, le=10000, description="`joint_states` messages of the simulated plant")
+
+
+class LoopConfig(Config):
+    """When the loop stops trusting what it has."""
+
+    sensor_timeout: Seconds = Field(0.05, description="a state older than this is stale, s")
+    plan_timeout: Seconds = Field(0.1, description="without a usable plan for so long the loop holds, s")
+    solver_timeout: Seconds = Field(1.0, description="a solver that is silent for so long is started again, s")
+
+
+class FeedbackConfig(Config):
+    """The feedback law at the plant, as linear_feedback_controller has it, and what follows a silent planner."""
+
+    velocity_filter: Share = Field(0.9, description="weight of the new sample in the velocity filter; 1 is no filter")
+    transition: float = Field(0.1, ge=0, description="blend from PD to linear feedback, s")
+    command_timeout: Seconds | None = Field(0.2, description="hold when commands stop for so long, s; null: never")
+    damping_timeout: Seconds | None = Field(2.0, description="damping when commands stop for so long, s; null: never")
+
+
+class RunConfig(Config):
+    """What `dpvp run` waits for."""
+
+    within: Seconds = Field(8.0, description="the goal has to be reached within so long, s")
+    settle: Seconds = Field(0.5, description="and stay reached for so long, s")
+
+
+class ScenarioConfig(Config):
+    """The content of a scenario file."""
+
+    robot: RobotChoice
+    task: ReachConfig
+    planner: PlannerConfig
+    artifact: str | None = Field(None, description="folder below config/artifacts/ or a path; null: nothing learned")
+    rates: RatesConfig = RatesConfig()
+    loop: LoopConfig = LoopConfig()
+    feedback: FeedbackConfig = FeedbackConfig()
+    run: RunConfig = RunConfig()
+
+
+class Scenario:
+    """A scenario with its robot and task ready for use.
+
+    Attributes:
+        name: what a user calls it.
+        config: the validated content of its file.
+        robot, task: built from it.
+    """
+
+    def __init__(self, name: str, config: ScenarioConfig, file: Path | str = "scenario") -> None:
+        """Load the robot and build the task; `file` is named in errors.
+
+        Raises:
+            ConfigError, ModelMismatchError, GoalError: the description cannot work.
+        """
+        self.name, self.config, self.file = name, config, str(file)
+        choice = config.robot
+        self.robot: Robot = load_robot(choice.name, choice.prefix, choice.joint_stem)
+        self.task: Task = ReachTask(self.robot, config.task, self.file)
+
+    @property
+    def goal(self) -> tuple[float, ...]:
+        """The goal that the scenario starts with, in the task's units."""
+        return self.config.task.goal
+
+    def save(self, file: Path) -> None:
+        """Write the resolved configuration, every default included, so that `load_scenario(file)` gives it back."""
+        text = yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False)
+        file.write_text(f"# scenario {self.name}, resolved\n{text}", encoding="utf-8")
+
+
+def scenario_names() -> list[str]:
+    """Names of the scenarios that come with dpvp, sorted."""
+    return sorted(file.stem for file in (share_directory() / "config").glob("*.yaml"))
+
+
+def load_scenario(name: str, overrides: tuple[str, ...] = ()) -> Scenario:
+    """Load a scenario by name or by path of its file.
+
+    Args:
+        name: one of `scenario_names()` or a path that ends in .yaml.
+        overrides: `dotted.key=value` each, the value in YAML; for example `planner.horizon=50`.
+
+    Raises:
+        ConfigError: unknown scenario, unknown key or unusable value.
+    """
+    file = Path(name) if name.endswith((".yaml", ".yml")) else share_directory() / "config" / f"{name}.yaml"
+    if not file.is_file() and file.parent == share_directory() / "config":
+        raise ConfigError(file, "scenario", name, f"must be one of {', '.join(scenario_names())} or a path to a .yaml")
+    content = read_yaml(file)
+    for override in overrides:
+        _override(content, override)
+    stem = file.parent.name if file.stem == "scenario" else file.stem
+    return Scenario(stem, validate(ScenarioConfig, content, file), file)
+
+
+def _override(content: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise ConfigError("--set", key or override, override, "must be written dotted.key=value")
+    *path, last = key.split(".")
+    for part in path:
+        below = content.setdefault(part, {})
+        if not isinstance(below, dict):
+            raise ConfigError("--set", key, text, f"{part} is a value and has no keys below it")
+        content = below
+    try:
+        content[last] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError("--set", key, text, "must be a YAML value") from None

@@ -1,0 +1,104 @@
+"""Ocp: one crocoddyl problem whose start and goal move without rebuilding anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import crocoddyl
+import numpy as np
+
+from dpvp.plan import Array
+
+
+class Ocp:
+    """A shooting problem over `horizon` nodes of `dt` seconds, as tasks build it and planners solve it.
+
+    All running nodes share one model, so that aiming at a new goal is a single assignment. Not for two threads at once.
+
+    Attributes:
+        problem: the crocoddyl problem; its arrays belong to crocoddyl.
+        horizon: number of control nodes T.
+        dt: length of a node, s.
+    """
+
+    def __init__(
+        self,
+        running: crocoddyl.ActionModelAbstract,
+        terminal: crocoddyl.ActionModelAbstract,
+        horizon: int,
+        dt: float,
+        aim: Callable[[Array], None],
+        *,
+        first: crocoddyl.ActionModelAbstract | None = None,
+    ) -> None:
+        """Build the problem.
+
+        Args:
+            running: model of every node but the last.
+            terminal: model of the last node.
+            horizon: number of control nodes T, at least 1.
+            dt: length of a node, s.
+            aim: sets the goal in the models.
+            first: model of node 0 where it differs (no constraint on the state that is already there).
+        """
+        if horizon < 1:
+            raise ValueError(f"horizon = {horizon}: must be at least 1 node")
+        models = [first or running] + [running] * (horizon - 1)
+        self.problem = crocoddyl.ShootingProblem(np.zeros(running.state.nx), models, terminal)
+        # two solver threads on two cores cost up to a factor of ten and never gained more than a third
+        self.problem.nthreads = 1
+        self.horizon, self.dt = horizon, dt
+        self._aim = aim
+        self._running = running
+        self._step_data = running.createData()
+
+    def aim(self, x: Array, goal: Array) -> None:
+        """Set the (nx,) start state and the goal, in the task's units."""
+        self.problem.x0 = x
+        self._aim(goal)
+
+    def gravity(self, x: Array) -> Array:
+        """Return the (nu,) torques, Nm, that carry the posture of the (nx,) state `x` at rest."""
+        at_rest = x.copy()
+        at_rest[self._running.state.nq :] = 0.0
+        return np.asarray(self._running.quasiStatic(self._step_data, at_rest))
+
+    def step(self, x: Array, u: Array) -> tuple[Array, float]:
+        """Simulate one node of `dt`: the (nx,) next state and the cost of the node."""
+        self._running.calc(self._step_data, x, u)
+        return np.array(self._step_data.xnext), float(self._step_data.cost)
+
+    def cost(self, xs: Array, us: Array) -> float:
+        """Return the objective of states (T+1, nx) and controls (T, nu), gaps ignored."""
+        return float(self.problem.calc(list(xs), list(us)))
+
+    def gap(self, xs: Array, us: Array) -> float:
+        """Return the largest absolute dynamics gap of xs (T+1, nx), us (T, nu), in rad and rad/s."""
+        self.problem.calc(list(xs), list(us))
+        ends = np.stack([np.asarray(data.xnext) for data in self.problem.runningDatas])
+        return float(np.max(np.abs(ends - xs[1:])))
+
+    def rollout(self, us: Array) -> Array:
+        """Simulate controls (T, nu) from the start state: (T+1, nx)."""
+        return np.stack([np.asarray(x) for x in self.problem.rollout(list(us))])
+
+    def rollout_feedback(self, xs: Array, us: Array, gains: Array) -> tuple[Array, Array]:
+        """Simulate `u = us + K (xs ⊖ x)` from the start state.
+
+        Args:
+            xs: (T+1, nx) states to follow.
+            us: (T, nu) feed-forward, Nm.
+            gains: (T, nu, ndx).
+
+        Returns:
+            The simulated states (T+1, nx) and the controls that were applied (T, nu).
+        """
+        state = self._running.state
+        x = np.array(self.problem.x0)
+        followed, applied = [x], []
+        for node in range(self.horizon):
+            u = us[node] + gains[node] @ state.diff(x, xs[node])
+            x, _ = self.step(x, u)
+            applied.append(u)
+            followed.append(x)
+        return np.stack(followed), np.stack(applied)

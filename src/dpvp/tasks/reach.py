@@ -1,0 +1,267 @@
+"""Reach: bring a frame of an arm to a point. Kuka static reach of Parag et al., ICRA 2022, and its public code.
+
+Cost of a node of dt seconds, with e = p(q) - goal:
+
+    dt (w_goal ½‖e‖² + w_velocity ½ Σ s_i² q̇_i² + w_effort ½‖τ - g(q)‖² + w_limit ½‖viol(x)‖²)
+
+where viol is what exceeds 95 % of the position limits or the soft velocity limit. Dynamics are the arm's free forward
+dynamics, semi-implicit Euler.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import crocoddyl
+import numpy as np
+import pinocchio
+from pydantic import Field
+
+from dpvp.config import Config
+from dpvp.errors import ConfigError, GoalError
+from dpvp.plan import Array
+from dpvp.robot import Robot
+from dpvp.tasks.ocp import Ocp
+from dpvp.tasks.task import TerminalWeights
+
+Weight = Annotated[float, Field(ge=0.0)]
+Point = Annotated[tuple[float, ...], Field(min_length=3, max_length=3)]
+
+
+class ReachWeights(Config):
+    """Weights of the running cost."""
+
+    goal: Weight = Field(2.0, description="of ½‖p - goal‖², 1/m²")
+    velocity: Weight = Field(0.2, description="of ½ Σ s_i² q̇_i², s²/rad²")
+    velocity_scale: tuple[Weight, ...] = Field((1, 2, 1, 1, 1, 1, 1), description="s, one per joint")
+    effort: Weight = Field(0.01, description="of ½‖τ - g(q)‖², 1/(Nm)²")
+    limit: Weight = Field(0.1, description="of ½‖violation of the soft limits‖²")
+
+
+class ReachStarts(Config):
+    """Box from which start states are drawn."""
+
+    centre: tuple[float, ...] = Field(description="joint positions in the middle of the box, rad")
+    half_width: float = Field(0.9, gt=0, description="rad; the box is cut at the position limits")
+    speed: float = Field(0.01, ge=0, description="joint velocities are drawn from ± this, rad/s")
+
+
+class ReachSuccess(Config):
+    """When the goal counts as reached."""
+
+    error: float = Field(0.01, gt=0, description="largest distance, m")
+    speed: float = Field(0.05, gt=0, description="largest ‖q̇‖, rad/s")
+
+
+class ReachConfig(Config):
+    """The `task` section of a scenario that reaches."""
+
+    kind: Literal["reach"] = "reach"
+    goal: Point = Field(description="target of the end effector in the base frame, m")
+    dt: float = Field(0.03, gt=0, le=0.2, description="length of a node, s")
+    weights: ReachWeights = ReachWeights()
+    position_share: float = Field(0.95, gt=0, le=1, description="share of the position limits that costs nothing")
+    soft_velocity: float = Field(1.0, gt=0, description="joint speed above which the limit cost starts, rad/s")
+    goal_share: float = Field(0.6, gt=0, le=1, description="goals are drawn from this share of the joint ranges")
+    workspace_lower: Point = Field((-1.0, -1.0, 0.05), description="goals below are refused, m")
+    workspace_upper: Point = Field((1.0, 1.0, 1.4), description="goals above are refused, m")
+    base_clearance: float = Field(0.25, ge=0, description="least distance of a goal from the axis of joint 1, m")
+    starts: ReachStarts
+    success: ReachSuccess = ReachSuccess()
+
+
+class ReachTask:
+    """Bring the robot's end effector to a point (3,) in the base frame, m."""
+
+    goal_size = 3
+
+    def __init__(self, robot: Robot, config: ReachConfig, file: str = "scenario") -> None:
+        """Check `config`, read from `file`, against the robot.
+
+        Raises:
+            ConfigError: an array has not one entry per joint.
+        """
+        for key, values in (("velocity_scale", config.weights.velocity_scale), ("centre", config.starts.centre)):
+            if len(values) != robot.nq:
+                where = "task.weights." if key == "velocity_scale" else "task.starts."
+                raise ConfigError(file, where + key, values, f"needs {robot.nq} numbers, one per joint of {robot.name}")
+        self.robot, self.config, self.dt = robot, config, config.dt
+        self._frame = robot.model.getFrameId(robot.end_effector)
+        self._data = robot.model.createData()
+        self._state = crocoddyl.StateMultibody(robot.model)
+        self._actuation = crocoddyl.ActuationModelFull(self._state)
+
+    def ocp(
+        self,
+        horizon: int,
+        terminal: TerminalWeights | crocoddyl.ActionModelAbstract,
+        *,
+        hard_limits: bool = False,
+    ) -> Ocp:
+        """Build the problem; see `Task.ocp`."""
+        goal = crocoddyl.ResidualModelFrameTranslation(
+            self._state, self._frame, np.array(self.config.goal), self._actuation.nu
+        )
+        running = self._node(self._running_costs(goal), self.dt, self._limits(state=True) if hard_limits else None)
+        first = self._node(self._running_costs(goal), self.dt, self._limits(state=False)) if hard_limits else None
+        if isinstance(terminal, TerminalWeights):
+            limits = self._limits(state=True, effort=False) if hard_limits else None
+            last = self._node(self._terminal_costs(goal, terminal), 0.0, limits)
+            aims = []
+        else:
+            last, aims = terminal, [terminal.aim]
+
+        def aim(point: Array) -> None:
+            goal.reference = point
+            for move in aims:
+                move(point)
+
+        return Ocp(running, last, horizon, self.dt, aim, first=first)
+
+    def terminal_model(self, weights: TerminalWeights) -> tuple[crocoddyl.ActionModelAbstract, object]:
+        """Return a stand-alone quadratic terminal model and the residual whose `reference` is its goal."""
+        goal = crocoddyl.ResidualModelFrameTranslation(
+            self._state, self._frame, np.array(self.config.goal), self._actuation.nu
+        )
+        return self._node(self._terminal_costs(goal, weights), 0.0, None), goal
+
+    def check_goal(self, goal: Array) -> Array:
+        """Return the goal (3,), m, or raise `GoalError` saying why the arm cannot or must not go there."""
+        point = np.asarray(goal, dtype=np.float64)
+        if point.shape != (3,):
+            raise GoalError(f"goal has shape {point.shape}: a reach needs x y z in metres")
+        if not np.all(np.isfinite(point)):
+            raise GoalError(f"goal {point.tolist()} holds NaN or infinity: give three finite numbers in metres")
+        for axis, value, low, high in zip(
+            "xyz", point, self.config.workspace_lower, self.config.workspace_upper, strict=True
+        ):
+            if not low <= value <= high:
+                raise GoalError(f"goal {axis} = {value:.3f} m is outside the workspace [{low:.2f}, {high:.2f}] m")
+        if (radius := float(np.hypot(point[0], point[1]))) < self.config.base_clearance:
+            least = self.config.base_clearance
+            raise GoalError(f"goal is {radius:.3f} m from the axis of joint 1: at least {least:.2f} m is needed")
+        q, distance = self._inverse_kinematics(point)
+        if distance > self.config.success.error:
+            nearest = np.round(self.robot.frame_position(q), 3).tolist()
+            raise GoalError(
+                f"goal {np.round(point, 3).tolist()} m is out of reach of {self.robot.name} by {distance:.3f} m "
+                f"(nearest point found: {nearest})"
+            )
+        return point
+
+    def residual(self, x: Array, goal: Array) -> tuple[Array, Array]:
+        """Return e = p(q) - goal (3,), m, and de/dx (3, ndx) = [J 0]."""
+        q = x[: self.robot.nq]
+        jacobian = np.zeros((3, self.robot.ndx))
+        jacobian[:, : self.robot.nv] = self._jacobian(q)
+        return self._data.oMf[self._frame].translation - goal, jacobian
+
+    def error(self, x: Array, goal: Array) -> float:
+        """Distance of the end effector from the goal, m."""
+        return float(np.linalg.norm(self.robot.frame_position(x[: self.robot.nq]) - goal))
+
+    def reached(self, x: Array, goal: Array) -> bool:
+        """True if both the distance and ‖q̇‖ are below the success thresholds."""
+        slow = float(np.linalg.norm(x[self.robot.nq :])) < self.config.success.speed
+        return slow and self.error(x, goal) < self.config.success.error
+
+    def sample_start(self, rng: np.random.Generator) -> Array:
+        """Draw from the box of `ReachStarts`: (nx,), [rad, rad/s]."""
+        starts, limits = self.config.starts, self.robot.limits
+        centre = np.array(starts.centre)
+        q = rng.uniform(
+            np.maximum(centre - starts.half_width, limits.position_lower),
+            np.minimum(centre + starts.half_width, limits.position_upper),
+        )
+        return np.concatenate([q, rng.uniform(-starts.speed, starts.speed, self.robot.nv)])
+
+    def sample_goal(self, rng: np.random.Generator) -> Array:
+        """Draw a point that some posture within `goal_share` of the joint ranges reaches."""
+        limits = self.robot.limits
+        while True:
+            q = rng.uniform(limits.position_lower, limits.position_upper) * self.config.goal_share
+            try:
+                return self.check_goal(self.robot.frame_position(q))
+            except GoalError:
+                continue
+
+    def _running_costs(self, goal: crocoddyl.ResidualModelAbstract) -> crocoddyl.CostModelSum:
+        weights, state, nu = self.config.weights, self._state, self._actuation.nu
+        at_rest = crocoddyl.ResidualModelState(state, state.zero(), nu)
+        scale = np.concatenate([np.zeros(state.nv), np.square(weights.velocity_scale)])
+        soft = np.concatenate(
+            [
+                self.config.position_share * self.robot.limits.position_upper,
+                np.full(state.nv, self.config.soft_velocity),
+            ]
+        )
+        lower = soft.copy()
+        lower[: state.nq] = -self.config.position_share * self.robot.limits.position_lower
+        costs = crocoddyl.CostModelSum(state, nu)
+        barrier = crocoddyl.ActivationModelQuadraticBarrier(crocoddyl.ActivationBounds(-lower, soft))
+        effort = crocoddyl.ResidualModelControlGrav(state, nu)
+        weighted = crocoddyl.ActivationModelWeightedQuad(scale)
+        costs.addCost("goal", crocoddyl.CostModelResidual(state, goal), weights.goal)
+        costs.addCost("velocity", crocoddyl.CostModelResidual(state, weighted, at_rest), weights.velocity)
+        costs.addCost("effort", crocoddyl.CostModelResidual(state, effort), weights.effort)
+        costs.addCost("limit", crocoddyl.CostModelResidual(state, barrier, at_rest), weights.limit)
+        return costs
+
+    def _terminal_costs(
+        self, goal: crocoddyl.ResidualModelAbstract, weights: TerminalWeights
+    ) -> crocoddyl.CostModelSum:
+        state, nu = self._state, self._actuation.nu
+        costs = crocoddyl.CostModelSum(state, nu)
+        velocities = crocoddyl.ActivationModelWeightedQuad(np.repeat([0.0, 1.0], state.nv))
+        at_rest = crocoddyl.ResidualModelState(state, state.zero(), nu)
+        costs.addCost("goal", crocoddyl.CostModelResidual(state, goal), weights.goal)
+        costs.addCost("velocity", crocoddyl.CostModelResidual(state, velocities, at_rest), weights.velocity)
+        return costs
+
+    def _limits(self, *, state: bool, effort: bool = True) -> crocoddyl.ConstraintModelManager:
+        """Hard limits of the robot; node 0 keeps only those on effort, since its state is given."""
+        limits, space, nu = self.robot.limits, self._state, self._actuation.nu
+        constraints = crocoddyl.ConstraintModelManager(space, nu)
+        if effort:
+            residual = crocoddyl.ResidualModelControl(space, np.zeros(nu))
+            model = crocoddyl.ConstraintModelResidual(space, residual, -limits.effort, limits.effort)
+            constraints.addConstraint("effort", model)
+        if state:
+            lower = np.concatenate([limits.position_lower, -limits.velocity])
+            upper = np.concatenate([limits.position_upper, limits.velocity])
+            residual = crocoddyl.ResidualModelState(space, space.zero(), nu)
+            constraints.addConstraint("state", crocoddyl.ConstraintModelResidual(space, residual, lower, upper))
+        return constraints
+
+    def _node(
+        self, costs: crocoddyl.CostModelSum, dt: float, constraints: crocoddyl.ConstraintModelManager | None
+    ) -> crocoddyl.IntegratedActionModelEuler:
+        extra = [] if constraints is None else [constraints]
+        dynamics = crocoddyl.DifferentialActionModelFreeFwdDynamics(self._state, self._actuation, costs, *extra)
+        dynamics.armature = self.robot.model.armature
+        return crocoddyl.IntegratedActionModelEuler(dynamics, dt)
+
+    def _jacobian(self, q: Array) -> Array:
+        model, data = self.robot.model, self._data
+        full = pinocchio.computeFrameJacobian(model, data, q, self._frame, pinocchio.LOCAL_WORLD_ALIGNED)
+        pinocchio.updateFramePlacement(model, data, self._frame)
+        return np.asarray(full[:3])
+
+    def _inverse_kinematics(self, point: Array) -> tuple[Array, float]:
+        """Nearest posture found by damped Gauss-Newton from a few fixed postures, and its distance, m."""
+        limits, best = self.robot.limits, (np.zeros(self.robot.nq), np.inf)
+        rng = np.random.default_rng(0)
+        box = self.config.goal_share * limits.position_lower, self.config.goal_share * limits.position_upper
+        seeds = [self.robot.nominal, np.array(self.config.starts.centre), *rng.uniform(*box, (6, self.robot.nq))]
+        for seed in seeds:
+            q = np.clip(seed, limits.position_lower, limits.position_upper)
+            for _ in range(60):
+                jacobian = self._jacobian(q)
+                e = self._data.oMf[self._frame].translation - point
+                if (distance := float(np.linalg.norm(e))) < best[1]:
+                    best = (q, distance)
+                if distance < 1e-4:
+                    return best
+                step = jacobian.T @ np.linalg.solve(jacobian @ jacobian.T + 1e-4 * np.eye(3), e)
+                q = np.clip(q - step, limits.position_lower, limits.position_upper)
+        return best
