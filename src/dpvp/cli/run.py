@@ -1,0 +1,93 @@
+"""`dpvp run`: one scenario, real nodes, real time."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from rich.console import Console
+
+from dpvp.cli.session import Session, session
+from dpvp.record.rundir import new_run_dir, resolved
+from dpvp.scenario import Scenario, load_scenario
+
+REPORTED = (
+    "scenario",
+    "success",
+    "goal",
+    "final_error_m",
+    "final_speed_rad_s",
+    "plan_ms",
+    "state_age_ms",
+    "missed_share",
+    "run_dir",
+)
+
+
+@dataclass(frozen=True)
+class RunArgs:
+    """Options of `dpvp run`."""
+
+    scenario: Annotated[str, tyro.conf.Positional]
+    """Name of a scenario (kuka_reach) or path of a scenario file."""
+    goal: tuple[float, float, float] | None = None
+    """Where to go, x y z in metres in the robot's base frame; that of the scenario if absent."""
+    headless: bool = False
+    """End after the run. Without it a view opens in the browser and the nodes stay until Ctrl-C."""
+    json: Path | None = None
+    """Write the result to this file."""
+    runs: Path = Path("runs")
+    """Folder in which the run's own folder is made."""
+    set: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = field(default_factory=tuple)
+    """Change the scenario: dotted.key=value, may be given more than once."""
+
+
+def run(args: RunArgs) -> int:
+    """Run; exit code 0 only if the goal was reached in time."""
+    console = Console(stderr=True)
+    scenario = load_scenario(args.scenario, args.set)
+    scenario.task.check_goal(args.goal or scenario.goal)
+    result = run_once(scenario, args.goal, args.runs, console, view=not args.headless)
+    report = {key: result[key] for key in REPORTED}
+    if args.json is not None:
+        args.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(report, indent=2))
+    return 0 if result["success"] else 1
+
+
+def run_once(
+    scenario: Scenario, goal: tuple[float, ...] | None, runs: Path, console: Console, *, view: bool = False
+) -> dict[str, Any]:
+    """Start the nodes, go to `goal`, record; return what the recorder measured (the content of metrics.json)."""
+    from dpvp.ros.processes import Bringup
+
+    run_dir = new_run_dir(scenario, runs)
+    scenario = resolved(scenario, run_dir)
+    console.print(f"{scenario.name}: starting the nodes; everything goes to {run_dir}")
+    with session(scenario, Bringup(plant="dpvp", start="false", view=view), run_dir) as running:
+        _reach(scenario, goal or scenario.goal, running, console)
+        if view:
+            _stay(console)
+            running.pilot.wait(float("inf"))
+    metrics: dict[str, Any] = json.loads((run_dir / "metrics.json").read_text(encoding="utf-8"))
+    console.print(f"picture: {run_dir / 'run.png'}")
+    return metrics
+
+
+def _reach(scenario: Scenario, goal: tuple[float, ...], running: Session, console: Console) -> None:
+    import numpy as np
+
+    pilot = running.pilot
+    pilot.aim(np.array(goal))
+    with console.status(f"moving to {list(goal)}"):
+        pilot.ask("mpc_node/start")
+        episode = pilot.follow(np.array(goal), pilot.now)
+    verdict = f"reached after {episode.reached_at:.2f} s" if episode.success else "[red]not reached[/red]"
+    console.print(f"{verdict}: {1e3 * episode.error:.1f} mm from the goal, {episode.speed:.4f} rad/s")
+
+
+def _stay(console: Console) -> None:
+    console.print("the nodes keep running: open http://localhost:8080, drag the goal; Ctrl-C ends")

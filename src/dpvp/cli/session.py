@@ -1,0 +1,66 @@
+"""A session: the nodes of a scenario running on this machine with a pilot beside them. What run, demo and bench share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dpvp.environment import require_messages, require_pins
+from dpvp.errors import EnvironmentProblem
+from dpvp.scenario import Scenario
+
+if TYPE_CHECKING:
+    from dpvp.ros.local import LocalProcesses
+    from dpvp.ros.pilot import Pilot
+    from dpvp.ros.processes import Bringup
+
+
+@dataclass(frozen=True)
+class Session:
+    """Running nodes and the pilot that talks to them."""
+
+    pilot: Pilot
+    processes: LocalProcesses
+
+
+@contextmanager
+def session(scenario: Scenario, bringup: Bringup, run_dir: Path) -> Iterator[Session]:
+    """Start the nodes of `scenario` and end them when the block ends.
+
+    Raises:
+        EnvironmentProblem: pins, messages or rclpy are missing; another dpvp runs in the same ROS domain; a node ended.
+    """
+    require_pins()
+    require_messages()
+    # rclpy reads the environment when it is loaded: not before it is set
+    from dpvp.ros.local import ros_environment
+
+    os.environ.update(ros_environment())
+    import rclpy
+
+    from dpvp.ros.local import LocalProcesses
+    from dpvp.ros.pilot import Pilot
+    from dpvp.ros.processes import bringup_processes
+
+    rclpy.init(args=[], signal_handler_options=rclpy.signals.SignalHandlerOptions.NO)
+    running: list[LocalProcesses] = []
+
+    def watch() -> None:
+        if running and (name := running[0].ended()):
+            raise EnvironmentProblem(f"{name} ended by itself; it said:\n{running[0].last_words(name)}")
+
+    try:
+        pilot = Pilot(scenario, watch)
+        pilot.require_alone()
+        with LocalProcesses(bringup_processes(scenario, bringup, run_dir), run_dir) as processes:
+            running.append(processes)
+            pilot.wait_ready()
+            yield Session(pilot, processes)
+            running.clear()
+        pilot.close()
+    finally:
+        rclpy.try_shutdown()

@@ -1,0 +1,128 @@
+"""The law at the plant: what ros2_control's linear_feedback_controller does each cycle, and what follows its silence.
+
+Stock behaviour (linear_feedback_controller 4): PD around the posture and effort found at the first update until a
+command arrives; then a blend of `transition` seconds to `u = u0 + K (x0 ⊖ x)` with filtered velocities; the cycle that
+receives the first command still is PD. The stock controller follows its last command for ever. With timeouts set, ours
+does not: it holds the posture it has, and later damps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+
+from dpvp.plan import Array, Command
+from dpvp.robot import Robot
+
+
+class FeedbackPhase(Enum):
+    """What the law is doing; the text is for people."""
+
+    PD = "PD around the starting posture, no command yet"
+    BLEND = "blending from PD to linear feedback"
+    FEEDBACK = "linear feedback"
+    HOLD = "commands stopped: PD around the posture of that moment, with gravity"
+    DAMPING = "commands stopped for long: damping, with gravity"
+
+
+@dataclass(frozen=True)
+class FeedbackTiming:
+    """Times of the law.
+
+    Attributes:
+        transition: length of the blend from PD to linear feedback, s.
+        velocity_filter: weight of the new sample in the velocity filter, 0..1.
+        command_timeout: seconds without a command after which the law holds; None is never (stock).
+        damping_timeout: seconds without a command after which it damps; None is never (stock).
+    """
+
+    transition: float
+    velocity_filter: float
+    command_timeout: float | None = None
+    damping_timeout: float | None = None
+
+
+@dataclass(frozen=True)
+class _Anchor:
+    """Posture (n,) rad and effort (n,) Nm around which PD works."""
+
+    q: Array
+    effort: Array
+
+
+class FeedbackLaw:
+    """Efforts from measurements and the newest command; state is the phase, the filter and the anchor of the PD."""
+
+    def __init__(self, robot: Robot, timing: FeedbackTiming) -> None:
+        """Start in PD; its posture is captured at the first update."""
+        self._robot, self._timing = robot, timing
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget commands and posture, as unloading and loading the stock controller does."""
+        self.phase = FeedbackPhase.PD
+        self._anchor: _Anchor | None = None
+        self._velocity: Array | None = None
+        self._command: Command | None = None
+        self._heard = self._first = -np.inf
+
+    def receive(self, command: Command, now: float) -> None:
+        """Take the newest command at time `now`, s; `guard.check_command` must have passed it."""
+        if self._command is None or self.phase in (FeedbackPhase.HOLD, FeedbackPhase.DAMPING):
+            self._first = now
+        self._command, self._heard = command, now
+
+    def filtered(self, v: Array) -> Array:
+        """Return the filtered velocity (n,), rad/s, of the new sample `v`; call once a cycle, before `update`."""
+        weight = self._timing.velocity_filter
+        self._velocity = v.copy() if self._velocity is None else weight * v + (1 - weight) * self._velocity
+        return self._velocity
+
+    def update(self, now: float, q: Array, v: Array, effort: Array) -> Array:
+        """Return the efforts (n,), Nm, for this cycle.
+
+        Args:
+            now: time of the plant, s.
+            q: (n,) measured positions, rad.
+            v: (n,) filtered velocities, rad/s.
+            effort: (n,) measured efforts, Nm; become the bias of the PD at the first update.
+        """
+        if self._anchor is None:
+            self._anchor = _Anchor(q.copy(), effort.copy())
+        self.phase = self._next_phase(now, q)
+        if self.phase is FeedbackPhase.DAMPING:
+            return np.asarray(self._robot.gravity(q) - self._robot.hold.damping * v)
+        if self.phase in (FeedbackPhase.PD, FeedbackPhase.HOLD) or self._command is None:
+            return self._pd(q, v)
+        linear = self._linear(self._command, q, v)
+        if self.phase is FeedbackPhase.FEEDBACK:
+            return linear
+        share = (now - self._first) / self._timing.transition
+        return np.asarray((1 - share) * self._pd(q, v) + share * linear)
+
+    def _next_phase(self, now: float, q: Array) -> FeedbackPhase:
+        timing = self._timing
+        if self._command is None:
+            return FeedbackPhase.PD
+        silent = now - self._heard
+        if timing.damping_timeout is not None and silent > timing.damping_timeout:
+            return FeedbackPhase.DAMPING
+        if timing.command_timeout is not None and silent > timing.command_timeout:
+            if self.phase not in (FeedbackPhase.HOLD, FeedbackPhase.DAMPING):
+                self._anchor = _Anchor(q.copy(), self._robot.gravity(q))
+            return FeedbackPhase.HOLD
+        if now - self._first >= timing.transition and now > self._first:
+            return FeedbackPhase.FEEDBACK
+        return FeedbackPhase.PD if now <= self._first else FeedbackPhase.BLEND
+
+    def _pd(self, q: Array, v: Array) -> Array:
+        assert self._anchor is not None
+        hold = self._robot.hold
+        return np.asarray(self._anchor.effort + hold.stiffness * (self._anchor.q - q) - hold.damping * v)
+
+    def _linear(self, command: Command, q: Array, v: Array) -> Array:
+        # revolute and prismatic joints: the manifold difference is the plain one
+        error = command.x0 - np.concatenate([q, v])
+        return np.asarray(command.u0 + command.gain @ error)

@@ -1,0 +1,256 @@
+"""MpcLoop: states in, commands out. Everything of the MPC node that is not ROS."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from dpvp.control.guard import check_command, hold_command
+from dpvp.control.supervisor import Decision, Health, LoopState, Reason, decide
+from dpvp.errors import MessageError
+from dpvp.plan import Array, Command, Plan, State
+from dpvp.planning.process import SolverProcess
+from dpvp.scenario import Scenario
+
+logger = logging.getLogger(__name__)
+
+RECENT = 1000  # plans whose times are kept for the percentiles of the diagnostics
+LOCK_STEP_PATIENCE = 10.0  # s; in lock-step the plant waits for the plan, however long it takes
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A command, the state that it answers and, where there is one, the new plan behind it."""
+
+    command: Command
+    state: State
+    plan: Plan | None = None
+
+
+@dataclass
+class LoopCounters:
+    """What happened since the start."""
+
+    periods: int = 0
+    missed: int = 0
+    plans: int = 0
+    bad_states: int = 0
+    solver_restarts: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+    guesses: Counter[str] = field(default_factory=Counter)
+
+
+class MpcLoop:
+    """The loop between a plant that sends states and a solver process that answers with plans.
+
+    Attributes:
+        counters: what happened since the start.
+        decision: state of the loop and its reason, as of the last tick.
+        plan: the newest usable plan.
+        goal: where to go, in the task's units; None before the first one.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        start_solver: Callable[[], SolverProcess],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Start the solver; `start_solver` is called again whenever it has to be replaced."""
+        self._scenario, self._robot, self._limits = scenario, scenario.robot, scenario.config.loop
+        self._start_solver, self._clock = start_solver, clock
+        self.solver = start_solver()
+        self.counters = LoopCounters()
+        self.decision = Decision(LoopState.IDLE, Reason.ASKED, solve=False)
+        self.plan: Plan | None = None
+        self.goal: Array | None = None
+        self._asked = LoopState.IDLE
+        self._state: State | None = None
+        self._state_at = self._plan_at = -math.inf
+        self._posted: State | None = None
+        self._anchor: Array | None = None
+        self._fresh = True
+        self._reached = False
+        self._plan_seconds: deque[float] = deque(maxlen=RECENT)
+
+    def ask(self, state: LoopState) -> None:
+        """Ask for IDLE, HOLD or TRACK; `decide` says whether it can be had. Asking for HOLD holds anew from here."""
+        self._asked = state
+        self._fresh, self._plan_at = True, -math.inf
+        self._anchor = None
+
+    def aim(self, goal: Array) -> Array:
+        """Set the goal, checked; raises `GoalError` and keeps the old goal if it is refused."""
+        self.goal = self._scenario.task.check_goal(goal)
+        self._reached = False
+        return self.goal
+
+    def sense(self, state: State) -> None:
+        """Take a measured state; a repeated one does not count as news."""
+        if self._state is not None and state.t == self._state.t:
+            return
+        if self._jumped(state):
+            logger.warning("the state jumped: holding from the new posture")
+            self._anchor, self._fresh = None, True
+        self._state, self._state_at = state, self._clock()
+
+    def refuse_state(self, error: MessageError) -> None:
+        """Count a state that could not be used."""
+        self.counters.bad_states += 1
+        if self.counters.bad_states in (1, 10, 100) or self.counters.bad_states % 1000 == 0:
+            logger.error(f"state refused ({self.counters.bad_states} so far): {error}")
+
+    def tick(self, skipped: int = 0) -> Answer | None:
+        """Do what is due once a period: look after the solver, ask it, hold where that is all that can be done."""
+        self._look_after_solver()
+        self._decide()
+        if self.decision.state is LoopState.TRACK:
+            self.counters.periods += 1 + skipped
+            self.counters.missed += skipped + (self.solver.busy_since is not None)
+        if self.decision.solve and self.solver.busy_since is None:
+            self._post()
+        self._note_arrival()
+        return self._hold() if self.decision.state is LoopState.HOLD else None
+
+    def poll(self) -> Answer | None:
+        """Take a plan, if there is a new one, and return the command that follows from it while tracking."""
+        plan = self.solver.take()
+        return None if plan is None else self._follow(plan)
+
+    def step(self, state: State) -> Answer | None:
+        """Answer one state and wait for it: the loop in lock-step with its plant."""
+        self.sense(state)
+        # the plant has waited: nothing has aged since the last step
+        self._state_at = self._clock()
+        if self._plan_at > -math.inf:
+            self._plan_at = self._state_at
+        held = self.tick()
+        if self.decision.solve and self._posted is self._state:
+            plan = self.solver.wait(LOCK_STEP_PATIENCE)
+            return held if plan is None else self._follow(plan) or held
+        return held
+
+    def close(self) -> None:
+        """End the solver process."""
+        self.solver.close()
+
+    def report(self) -> dict[str, str]:
+        """Return what people and monitors want to know, as text."""
+        now, counters = self._clock(), self.counters
+        milliseconds = 1e3 * np.array(self._plan_seconds or [math.nan])
+        share = counters.missed / counters.periods if counters.periods else 0.0
+        report = {
+            "state": self.decision.state.name,
+            "reason": self.decision.reason.name,
+            "reason_text": self.decision.reason.value,
+            "periods": str(counters.periods),
+            "missed": str(counters.missed),
+            "missed_share": f"{share:.5f}",
+            "plans": str(counters.plans),
+            "plan_ms_p50": f"{np.percentile(milliseconds, 50):.3f}",
+            "plan_ms_p99": f"{np.percentile(milliseconds, 99):.3f}",
+            "state_age_ms": f"{1e3 * (now - self._state_at):.2f}",
+            "plan_age_ms": f"{1e3 * (now - self._plan_at):.2f}",
+            "bad_states": str(counters.bad_states),
+            "solver_restarts": str(counters.solver_restarts),
+            "solver_pid": str(self.solver.pid),
+        }
+        if self.plan is not None:
+            report |= {"plan_cost": f"{self.plan.cost:.5g}", "plan_iterations": str(self.plan.iterations)}
+        if self._state is not None and self.goal is not None:
+            report["goal_error"] = f"{self._scenario.task.error(self._state.x, self.goal):.5f}"
+        report |= {f"guess_{name}": str(count) for name, count in sorted(counters.guesses.items())}
+        report |= {f"rejected_{name.lower()}": str(count) for name, count in sorted(counters.rejected.items())}
+        return report
+
+    def _decide(self) -> None:
+        now = self._clock()
+        health = Health(
+            state_age=now - self._state_at,
+            plan_age=now - self._plan_at,
+            goal_set=self.goal is not None,
+            solver_ready=self.solver.ready,
+            solver_restarted=self.counters.solver_restarts > 0,
+        )
+        before, self.decision = self.decision, decide(self._asked, health, self._limits)
+        if (before.state, before.reason) != (self.decision.state, self.decision.reason):
+            logger.info(f"{self.decision.state.name}: {self.decision.reason.value}")
+        if before.state is not LoopState.HOLD:
+            self._anchor = None
+
+    def _look_after_solver(self) -> None:
+        busy = self.solver.busy_since
+        hung = busy is not None and self._clock() - busy > self._limits.solver_timeout
+        if self.solver.alive and not hung:
+            return
+        logger.error(f"solver process {self.solver.pid} {'hangs' if hung else 'ended'}: starting another")
+        self.solver.close()
+        self.solver = self._start_solver()
+        self.counters.solver_restarts += 1
+        self._posted, self._fresh, self._plan_at = None, True, -math.inf
+
+    def _post(self) -> None:
+        assert self._state is not None
+        assert self.goal is not None
+        self.solver.post(self._state.x, self.goal, self._state.t, fresh=self._fresh)
+        self._posted, self._fresh = self._state, False
+
+    def _follow(self, plan: Plan) -> Answer | None:
+        """Count and judge a plan; command it, or the last usable one where it cannot be followed."""
+        state, self._posted = self._posted, None
+        self.counters.plans += 1
+        self.counters.guesses[plan.guess] += 1
+        self._plan_seconds.append(plan.timings.total)
+        if plan.status.usable:
+            self.plan, self._plan_at = plan, self._clock()
+            self._decide()
+        else:
+            self.counters.rejected[plan.status.name] += 1
+        if state is None or state.t != plan.t0 or self.decision.state is not LoopState.TRACK or self.plan is None:
+            return None
+        command = self.plan.command(state.t, self._valid_for)
+        return self._checked(command, state, plan if plan.status.usable else None)
+
+    def _hold(self) -> Answer | None:
+        if self._state is None:
+            return None
+        if self._anchor is None:
+            self._anchor = self._state.x.copy()
+        valid_until = self._state.t + self._valid_for
+        return self._checked(hold_command(self._robot, self._anchor, self._state.t, valid_until), self._state)
+
+    def _checked(self, command: Command, state: State, plan: Plan | None = None) -> Answer | None:
+        try:
+            return Answer(check_command(self._robot, command), state, plan)
+        except MessageError as error:  # cannot come from a usable plan; if it does, the plant must not see it
+            logger.error(f"command withheld: {error}")
+            return None
+
+    @property
+    def _valid_for(self) -> float:
+        timeout = self._scenario.config.feedback.command_timeout
+        return math.inf if timeout is None else timeout
+
+    def _jumped(self, state: State) -> bool:
+        """True if no arm could have moved so far in the time between two states."""
+        if self._state is None:
+            return False
+        q, before = state.x[: self._robot.nq], self._state.x[: self._robot.nq]
+        possible = 0.05 + 2.0 * self._robot.limits.velocity * max(0.0, state.t - self._state.t)
+        return bool(state.t < self._state.t or np.any(np.abs(q - before) > possible))
+
+    def _note_arrival(self) -> None:
+        """Say once per goal that it is reached."""
+        if self._reached or self.goal is None or self._state is None or self.decision.state is not LoopState.TRACK:
+            return
+        task = self._scenario.task
+        if task.reached(self._state.x, self.goal):
+            self._reached = True
+            logger.info(f"goal reached: {1e3 * task.error(self._state.x, self.goal):.1f} mm away and at rest")

@@ -1,0 +1,173 @@
+"""Between messages and values. Joint order, time and array layout are converted here and nowhere else."""
+
+from __future__ import annotations
+
+import numpy as np
+from builtin_interfaces.msg import Duration, Time
+from geometry_msgs.msg import PoseStamped
+from linear_feedback_controller_msgs.msg import Control, Sensor
+from std_msgs.msg import Float64MultiArray, MultiArrayDimension
+from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
+
+from dpvp.control.guard import check_state
+from dpvp.errors import GoalError, MessageError
+from dpvp.plan import Array, Command, Plan, State
+from dpvp.robot import JointMap, Robot
+
+NANOSECONDS = 1_000_000_000
+
+
+def seconds(stamp: Time) -> float:
+    """Return a stamp in seconds."""
+    return float(stamp.sec + stamp.nanosec / NANOSECONDS)
+
+
+def stamp_of(t: float) -> Time:
+    """Return the stamp of `t` seconds, to the nanosecond."""
+    total = round(t * NANOSECONDS)
+    return Time(sec=total // NANOSECONDS, nanosec=total % NANOSECONDS)
+
+
+class SensorReader:
+    """Turns Sensor messages into states; the joint map is made once per order of names seen."""
+
+    def __init__(self, robot: Robot) -> None:
+        """Read states of `robot`."""
+        self._robot, self._names, self._map = robot, None, None
+
+    def read(self, message: Sensor) -> State:
+        """Return the state, marked with its exact stamp.
+
+        Raises:
+            MessageError: joint names that are not the robot's, arrays of the wrong length, NaN.
+        """
+        joints = message.joint_state
+        names = tuple(joints.name)
+        if self._map is None or names != self._names:
+            self._map, self._names = JointMap(self._robot.joint_names, names), names
+        position = self._map.reorder(np.asarray(joints.position))
+        velocity = self._map.reorder(np.asarray(joints.velocity))
+        x = check_state(self._robot, np.concatenate([position, velocity]))
+        return State(seconds(message.header.stamp), x, message.header.stamp)
+
+
+def matrix_message(matrix: Array) -> Float64MultiArray:
+    """Return a 2D array row-major, as linear_feedback_controller reads it."""
+    rows, cols = matrix.shape
+    message = Float64MultiArray()
+    message.layout.dim = [
+        MultiArrayDimension(label="rows", size=rows, stride=rows * cols),
+        MultiArrayDimension(label="cols", size=cols, stride=cols),
+    ]
+    message.data = np.ascontiguousarray(matrix, dtype=np.float64).ravel()
+    return message
+
+
+def message_matrix(message: Float64MultiArray, name: str, shape: tuple[int, int]) -> Array:
+    """Return the 2D array of a message.
+
+    Raises:
+        MessageError: it has not the `shape` that is needed.
+    """
+    found = tuple(dim.size for dim in message.layout.dim)
+    if found != shape or len(message.data) != shape[0] * shape[1] or message.layout.data_offset:
+        raise MessageError(f"control {name} has shape {found} with {len(message.data)} numbers: needs {shape}")
+    return np.asarray(message.data, dtype=np.float64).reshape(shape)
+
+
+def sensor_message(robot: Robot, t: float, q: Array, v: Array, effort: Array) -> Sensor:
+    """Return the Sensor of a fixed-base robot: (n,) rad, rad/s, Nm; base fields NaN as the stock controller has them."""
+    message = Sensor()
+    message.header.stamp = stamp_of(t)
+    pose, twist = message.base_pose, message.base_twist
+    for part in (pose.position, pose.orientation, twist.linear, twist.angular):
+        for axis in part.get_fields_and_field_types():
+            setattr(part, axis, float("nan"))
+    joints = message.joint_state
+    joints.header.stamp = message.header.stamp
+    joints.name = list(robot.joint_names)
+    joints.position, joints.velocity, joints.effort = q, v, effort
+    return message
+
+
+def control_message(robot: Robot, command: Command, now: Time, answered: Time) -> Control:
+    """Return the Control of a checked command.
+
+    Args:
+        robot: gives the joint names.
+        command: passed by `guard.check_command`.
+        now: time of sending.
+        answered: stamp of the sensor message whose state the command is for.
+    """
+    message = Control()
+    message.header.stamp = now
+    message.feedback_gain = matrix_message(command.gain)
+    message.feedforward = matrix_message(command.u0[:, None])
+    initial = message.initial_state
+    initial.header.stamp = answered
+    initial.joint_state.header.stamp = answered
+    initial.joint_state.name = list(robot.joint_names)
+    initial.joint_state.position = command.x0[: robot.nq]
+    initial.joint_state.velocity = command.x0[robot.nq :]
+    initial.joint_state.effort = command.u0
+    return message
+
+
+def command_of(robot: Robot, message: Control, valid_for: float) -> Command:
+    """Return the command of a Control message.
+
+    Raises:
+        MessageError: joint names or their order differ from the robot's, or a shape is wrong. Gains and feed-forward
+            carry no names, so that an order other than ours cannot be mended.
+    """
+    initial = message.initial_state.joint_state
+    if tuple(initial.name) != robot.joint_names:
+        raise MessageError(f"control is for joints {list(initial.name)}: expected {list(robot.joint_names)}")
+    gain = message_matrix(message.feedback_gain, "feedback_gain", (robot.nu, robot.ndx))
+    u0 = message_matrix(message.feedforward, "feedforward", (robot.nu, 1))[:, 0]
+    if len(initial.position) != robot.nq or len(initial.velocity) != robot.nv:
+        raise MessageError(
+            f"control initial_state has {len(initial.position)} positions and {len(initial.velocity)} velocities: "
+            f"{robot.name} needs {robot.nq} and {robot.nv}"
+        )
+    t = seconds(message.initial_state.header.stamp)
+    return Command(t, np.concatenate([initial.position, initial.velocity]), u0, gain, t + valid_for)
+
+
+def trajectory_message(robot: Robot, plan: Plan, stamp: Time) -> JointTrajectory:
+    """Return the planned trajectory; `effort` of a point is its feed-forward, that of the last node repeated."""
+    message = JointTrajectory()
+    message.header.stamp = stamp
+    message.joint_names = list(robot.joint_names)
+    for node, x in enumerate(plan.xs):
+        after = round(node * plan.dt * NANOSECONDS)
+        point = JointTrajectoryPoint(
+            positions=x[: robot.nq],
+            velocities=x[robot.nq :],
+            effort=plan.us[min(node, plan.horizon - 1)],
+            time_from_start=Duration(sec=after // NANOSECONDS, nanosec=after % NANOSECONDS),
+        )
+        message.points.append(point)
+    return message
+
+
+def goal_message(goal: Array, frame: str, now: Time) -> PoseStamped:
+    """Return a point goal (3,), m, in `frame`."""
+    message = PoseStamped()
+    message.header.stamp, message.header.frame_id = now, frame
+    message.pose.position.x, message.pose.position.y, message.pose.position.z = map(float, goal)
+    message.pose.orientation.w = 1.0
+    return message
+
+
+def goal_of(message: PoseStamped, frame: str) -> Array:
+    """Return the point (3,), m, of a goal message.
+
+    Raises:
+        GoalError: it is given in another frame than `frame`; an empty frame means `frame`.
+    """
+    given = message.header.frame_id
+    if given not in ("", frame):
+        raise GoalError(f"goal is given in frame '{given}': give it in '{frame}'")
+    position = message.pose.position
+    return np.array([position.x, position.y, position.z])

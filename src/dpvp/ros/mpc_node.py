@@ -1,0 +1,276 @@
+"""mpc_node: the MPC as a ROS 2 lifecycle node that serves ros2_control's linear_feedback_controller.
+
+Subscribes `sensor`, `goal`; publishes `control`, `~/plan`, `~/plan_ms`, `~/active_goal`, `/diagnostics`; services
+`~/start`, `~/hold`, `~/stop`. Time inside is the plant's: that of the states' stamps.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import traceback
+from pathlib import Path
+
+from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from geometry_msgs.msg import PoseStamped
+from linear_feedback_controller_msgs.msg import Control, Sensor
+from pydantic import Field
+from rclpy.executors import Executor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from std_msgs.msg import Float64
+from std_srvs.srv import Trigger
+from trajectory_msgs.msg import JointTrajectory
+
+from dpvp.config import Config
+from dpvp.control.loop import Answer, MpcLoop
+from dpvp.control.supervisor import LoopState
+from dpvp.errors import DpvpError, EnvironmentProblem, GoalError, MessageError
+from dpvp.planning.process import SolverProcess
+from dpvp.ros.convert import SensorReader, control_message, goal_message, goal_of, trajectory_message
+from dpvp.ros.node import COMMAND, LATCHED, STREAM, run_node
+from dpvp.ros.parameters import declare
+from dpvp.scenario import Scenario, load_scenario
+
+SOLVER_PATIENCE = 60.0  # s that building the problem may take
+IDLE_SPIN = 0.1  # s between looks at the signals while nothing is due
+POLL = 0.001  # s between looks at the solver's mailbox; the 1 kHz sensor stream usually wakes us sooner
+REPORT_PERIOD = 0.2  # s
+
+
+class MpcParameters(Config):
+    """Parameters of mpc_node."""
+
+    scenario: str = Field("kuka_reach", description="name of a scenario or path of a scenario file")
+    goal: tuple[float, ...] = Field((), description="goal at start, in the task's units; empty: that of the scenario")
+    start: bool = Field(False, description="follow plans as soon as the node is active, without waiting for ~/start")
+    autostart: bool = Field(True, description="configure and activate without a lifecycle manager")
+    lock_step: bool = Field(False, description="answer every state and let the plant wait for it")
+    plan_topic_rate: float = Field(10.0, ge=0.0, le=1000.0, description="messages on ~/plan, Hz; 0: none")
+
+
+class MpcInterface:
+    """The loop with its topics; exists while the node is configured."""
+
+    def __init__(self, node: LifecycleNode, parameters: MpcParameters, scenario: Scenario) -> None:
+        """Connect `node` to a new loop on `scenario`; returns when the solver is ready.
+
+        Raises:
+            EnvironmentProblem: the solver process ended instead of becoming ready; its own message is on stderr.
+        """
+        self._node, self._parameters, self._scenario = node, parameters, scenario
+        self._robot, self._reader = scenario.robot, SensorReader(scenario.robot)
+        self.loop = MpcLoop(scenario, lambda: SolverProcess(Path(scenario.file), scenario))
+        if not self.loop.solver.wait_ready(SOLVER_PATIENCE):
+            self.loop.close()
+            raise EnvironmentProblem(f"the solver process for {scenario.file} did not start; see its message above")
+        self._control = node.create_publisher(Control, "control", STREAM)
+        self._plan = node.create_publisher(JointTrajectory, "~/plan", STREAM)
+        self._plan_ms = node.create_publisher(Float64, "~/plan_ms", STREAM)
+        self._goal = node.create_publisher(PoseStamped, "~/active_goal", LATCHED)
+        self._diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", COMMAND)
+        self._subscriptions = [
+            node.create_subscription(Sensor, "sensor", self._on_sensor, STREAM),
+            node.create_subscription(PoseStamped, "goal", self._on_goal, COMMAND),
+        ]
+        self._services = [
+            node.create_service(Trigger, f"~/{name}", lambda request, response, s=state: self._on_ask(s, response))
+            for name, state in (("start", LoopState.TRACK), ("hold", LoopState.HOLD), ("stop", LoopState.IDLE))
+        ]
+        self._period = 1.0 / scenario.config.rates.plan
+        self._next_tick = self._next_plan_message = self._next_report = time.monotonic()
+        self._sensor: Sensor | None = None
+        self.active = False
+
+    def activate(self) -> None:
+        """Begin to answer; hold, or follow plans if the parameters say so."""
+        self.active = True
+        self._next_tick = time.monotonic()
+        self.loop.ask(LoopState.TRACK if self._parameters.start else LoopState.HOLD)
+
+    def deactivate(self) -> None:
+        """Leave the robot holding its posture and fall silent."""
+        self.loop.ask(LoopState.HOLD)
+        self._publish(self.loop.tick())
+        self.loop.ask(LoopState.IDLE)
+        self.loop.tick()
+        self.active = False
+
+    def close(self) -> None:
+        """Disconnect and end the solver."""
+        self.loop.close()
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+        for service in self._services:
+            self._node.destroy_service(service)
+        for publisher in (self._control, self._plan, self._plan_ms, self._goal, self._diagnostics):
+            self._node.destroy_publisher(publisher)
+
+    def aim(self, goal: tuple[float, ...]) -> None:
+        """Set the goal; raises `GoalError` if the task refuses it."""
+        accepted = self.loop.aim(goal)
+        self._goal.publish(goal_message(accepted, self._robot.base, self._now()))
+
+    def work(self) -> float:
+        """Do what is due and return the seconds until something is due again."""
+        now = time.monotonic()
+        if now >= self._next_report:
+            self._next_report = now + REPORT_PERIOD
+            self._report()
+        if self._parameters.lock_step or not self.active:
+            return IDLE_SPIN
+        if now >= self._next_tick:
+            skipped = int((now - self._next_tick) / self._period)
+            self._next_tick += (skipped + 1) * self._period
+            self._sense()
+            self._publish(self.loop.tick(skipped))
+        self._publish(self.loop.poll())
+        return max(0.0, min(POLL, self._next_tick - time.monotonic()))
+
+    def _on_sensor(self, message: Sensor) -> None:
+        if not self.active:
+            return
+        self._sensor = message  # converted when it is needed: most of the stream is not
+        if self._parameters.lock_step:
+            self._answer_in_lock_step(message)
+
+    def _sense(self) -> None:
+        message, self._sensor = self._sensor, None
+        if message is not None:
+            try:
+                self.loop.sense(self._reader.read(message))
+            except MessageError as error:
+                self.loop.refuse_state(error)
+
+    def _answer_in_lock_step(self, message: Sensor) -> None:
+        try:
+            self._publish(self.loop.step(self._reader.read(message)))
+        except MessageError as error:
+            self.loop.refuse_state(error)
+
+    def _on_goal(self, message: PoseStamped) -> None:
+        try:
+            self.aim(tuple(goal_of(message, self._robot.base)))
+        except GoalError as error:
+            self._node.get_logger().error(f"goal refused, the old one stays: {error}")
+
+    def _on_ask(self, state: LoopState, response: Trigger.Response) -> Trigger.Response:
+        response.success = self.active and not (state is LoopState.TRACK and self.loop.goal is None)
+        if response.success:
+            self.loop.ask(state)
+            response.message = state.name
+        else:
+            response.message = "no goal is set: publish one on `goal`" if self.active else "the node is not active"
+        return response
+
+    def _publish(self, answer: Answer | None) -> None:
+        if answer is None:
+            return
+        stamp = answer.state.mark
+        assert isinstance(stamp, Time)
+        self._control.publish(control_message(self._robot, answer.command, self._now(), stamp))
+        if (plan := answer.plan) is None:
+            return
+        self._plan_ms.publish(Float64(data=1e3 * plan.timings.total))
+        now, rate = time.monotonic(), self._parameters.plan_topic_rate
+        if rate and now >= self._next_plan_message and self._plan.get_subscription_count():
+            self._next_plan_message = now + 1.0 / rate
+            self._plan.publish(trajectory_message(self._robot, plan, stamp))
+
+    def _report(self) -> None:
+        report = self.loop.report()
+        healthy = self.loop.decision.reason.name == "ASKED"
+        status = DiagnosticStatus(
+            level=DiagnosticStatus.OK if healthy else DiagnosticStatus.WARN,
+            name="mpc_node: loop",
+            hardware_id=self._robot.name,
+            message=f"{report['state']}: {report['reason_text']}",
+            values=[KeyValue(key=key, value=value) for key, value in report.items()],
+        )
+        message = DiagnosticArray(status=[status])
+        message.header.stamp = self._now()
+        self._diagnostics.publish(message)
+
+    def _now(self) -> Time:
+        return self._node.get_clock().now().to_msg()
+
+
+class MpcNode(LifecycleNode):
+    """Lifecycle around `MpcInterface`: configured it has a solver, active it commands."""
+
+    def __init__(self) -> None:
+        """Declare the parameters and, with `autostart`, become active.
+
+        Raises:
+            ConfigError: a parameter does not fit.
+            EnvironmentProblem: autostart failed; the reason was logged.
+        """
+        super().__init__("mpc_node")
+        self._settings = declare(self, MpcParameters)
+        self._interface: MpcInterface | None = None
+        if self._settings.autostart:
+            for trigger in (self.trigger_configure, self.trigger_activate):
+                if trigger() is not TransitionCallbackReturn.SUCCESS:
+                    raise EnvironmentProblem("mpc_node could not start; the reason is above")
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load the scenario and start the solver."""
+        try:
+            scenario = load_scenario(self._settings.scenario)
+            self._interface = MpcInterface(self, self._settings, scenario)
+            self._interface.aim(self._settings.goal or scenario.goal)
+        except DpvpError as error:
+            self.get_logger().error(str(error))
+            self._close()
+            return TransitionCallbackReturn.FAILURE
+        except Exception:  # rclpy would swallow it and only say that the transition failed
+            self.get_logger().fatal(traceback.format_exc())
+            raise
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Begin to command."""
+        assert self._interface is not None
+        self._interface.activate()
+        return super().on_activate(state)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Leave the robot holding."""
+        assert self._interface is not None
+        self._interface.deactivate()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """End the solver."""
+        self._close()
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """End the solver."""
+        self._close()
+        return TransitionCallbackReturn.SUCCESS
+
+    def spin_some(self, executor: Executor) -> None:
+        """Work, then serve one event or wait until something is due."""
+        executor.spin_once(timeout_sec=IDLE_SPIN if self._interface is None else self._interface.work())
+
+    def destroy_node(self) -> None:
+        """Leave the robot holding and end the solver."""
+        if self._interface is not None and self._interface.active:
+            self._interface.deactivate()
+        self._close()
+        super().destroy_node()
+
+    def _close(self) -> None:
+        if self._interface is not None:
+            self._interface.close()
+            self._interface = None
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the node."""
+    return run_node(MpcNode, args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,76 @@
+"""What every dpvp node does alike: start, spin, stop, and say things through the ROS logger."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Callable
+
+import rclpy
+from rclpy.experimental.events_executor import EventsExecutor
+from rclpy.impl.rcutils_logger import RcutilsLogger
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.signals import SignalHandlerOptions
+
+from dpvp.environment import require_messages
+from dpvp.errors import DpvpError
+from dpvp.ros.lifeline import hold_lifeline
+
+STREAM = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+COMMAND = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
+
+
+class RosLogHandler(logging.Handler):
+    """Hands what library code logs to a node's logger."""
+
+    def __init__(self, logger: RcutilsLogger) -> None:
+        """Write to `logger`."""
+        super().__init__()
+        self._logger = logger
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Pass on one record with the severity it has."""
+        text = self.format(record)
+        # rcutils ties a severity to the place of the call, so that each needs a call of its own
+        if record.levelno >= logging.ERROR:
+            self._logger.error(text)
+        elif record.levelno >= logging.WARNING:
+            self._logger.warning(text)
+        elif record.levelno >= logging.INFO:
+            self._logger.info(text)
+
+
+def run_node(make: Callable[[], Node], args: list[str] | None) -> int:
+    """Run a node until Ctrl-C or SIGTERM; return the exit code.
+
+    The node has a method `spin_some(executor)`, called over and over, and `destroy_node`. EventsExecutor with
+    `spin_once` is the executor that works and is the fastest in the rclpy versions we support.
+    """
+    stop = threading.Event()
+    for sign in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(sign, lambda *_: stop.set())
+    hold_lifeline()
+    node = None
+    try:
+        require_messages()
+        # not rclpy's signal handlers: they close the graph before the node can leave the robot in a safe state
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+        node = make()
+        logging.getLogger("dpvp").addHandler(RosLogHandler(node.get_logger()))
+        logging.getLogger("dpvp").setLevel(logging.INFO)
+        executor = EventsExecutor()
+        executor.add_node(node)
+        while rclpy.ok() and not stop.is_set():
+            node.spin_some(executor)
+    except DpvpError as error:
+        print(error, file=sys.stderr)
+        return 2
+    finally:
+        if node is not None:
+            node.destroy_node()
+        rclpy.try_shutdown()
+    return 0
