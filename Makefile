@@ -53,8 +53,8 @@ format: venv ## let ruff rewrite the sources
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format --quiet .
 
-bench: msgs ## measure planning times
-	@$(RUN) $(BIN)/dpvp bench $(BENCH_ARGS)
+bench: msgs ## measure planners, horizons, guesses and rates (BENCH_ARGS=--quick: the short form)
+	@$(RUN) $(BIN)/dpvp bench $(SCENARIO) $(BENCH_ARGS)
 
 clean: ## remove .venv and everything that was built
 	rm -rf $(VENV) build dist install log .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
@@ -65,7 +65,7 @@ $(BIN)/python:
 	  echo "Install one (Debian, Ubuntu: apt install python3 python3-venv) or name it: make PYTHON=/path/to/python3.11" >&2; exit 1)
 	@$(PYTHON) -c '$(SUITABLE)' || { echo "$(PYTHON) is not Python 3.10, 3.11 or 3.12 with venv and ensurepip" >&2; exit 1; }
 	@echo "Making $(VENV) with $$($(PYTHON) --version)"
-	@$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 $(VENV)/.installed: pyproject.toml setup.py setup.cfg $(CONSTRAINTS) | $(BIN)/python
 	@echo "Installing dpvp[$(EXTRAS)] with the versions of $(CONSTRAINTS) (a minute or two the first time)"

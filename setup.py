@@ -1,13 +1,25 @@
-"""What pyproject.toml cannot say: the files that ROS looks for below share/dpvp. All metadata is in pyproject.toml."""
+"""The half of the packaging that colcon reads; the other half, for pip, is in pyproject.toml.
+
+colcon builds `--symlink-install` in a folder that has no pyproject.toml, and it evaluates what setup() was given: hence
+name, commands and Python versions here. Nothing can be said twice: pyproject.toml calls these fields dynamic.
+"""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 PACKAGE = "dpvp"
 SHARED_FOLDERS = ("launch", "config", "urdf")
+INTERFACES = ["COLCON_IGNORE", "README.md", "*/package.xml", "*/CMakeLists.txt", "*/msg/*.msg"]
+
+
+def version() -> str:
+    """Return `__version__` without importing the package."""
+    source = Path("src", PACKAGE, "__init__.py").read_text(encoding="utf-8")
+    return re.findall(r'^__version__ = "(.+)"$', source, re.MULTILINE)[0]
 
 
 def shared_files() -> list[tuple[str, list[str]]]:
@@ -26,4 +38,22 @@ def shared_files() -> list[tuple[str, list[str]]]:
     return files
 
 
-setup(data_files=shared_files())
+setup(
+    name=PACKAGE,
+    version=version(),
+    license="Apache-2.0",
+    python_requires=">=3.10,<3.13",
+    packages=find_packages("src"),
+    package_dir={"": "src"},
+    package_data={PACKAGE: ["py.typed"], f"{PACKAGE}.ros.interfaces": INTERFACES},
+    data_files=shared_files(),
+    entry_points={
+        "console_scripts": [
+            "dpvp = dpvp.cli:main",
+            "mpc_node = dpvp.ros.mpc_node:main",
+            "world_node = dpvp.ros.world_node:main",
+            "record_node = dpvp.ros.record_node:main",
+            "view_node = dpvp.ros.view_node:main",
+        ]
+    },
+)

@@ -131,7 +131,7 @@ class Plan:
         """Return the (nx,) state planned for time `t`, s; clamped to the first and last state."""
         node, ratio = self._locate(t, len(self.xs) - 1)
         if ratio == 0.0:
-            return self.xs[node].copy()
+            return np.array(self.xs[node])
         return np.asarray((1.0 - ratio) * self.xs[node] + ratio * self.xs[node + 1])
 
     def shifted(self, t: float) -> tuple[Array, Array, Array]:

@@ -41,18 +41,17 @@ def main(args: list[str] | None = None) -> int:
 
 def _run_verb(verb: str, words: list[str]) -> int:
     # imported here: `dpvp check` must work where the solvers or rclpy do not even load
-    module = importlib.import_module(f"dpvp.cli.{verb}")
-    function, arguments = getattr(module, verb), getattr(module, f"{verb.capitalize()}Args")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the nodes as Ctrl-C does
     try:
+        module = importlib.import_module(f"dpvp.cli.{verb}")
+        function, arguments = getattr(module, verb), getattr(module, f"{verb.capitalize()}Args")
         return int(function(tyro.cli(arguments, args=words, prog=f"dpvp {verb}", description=VERBS[verb])))
+    except ModuleNotFoundError as error:
+        print(f"dpvp {verb}: the Python package '{error.name}' is missing; see `dpvp check`", file=sys.stderr)
+        return 2
     except DpvpError as error:
         print(f"dpvp {verb}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
-
-
-if __name__ == "__main__":
-    sys.exit(main())

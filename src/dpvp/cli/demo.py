@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import numpy as np
 import tyro
@@ -14,13 +14,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from dpvp.cli.run import run_once
-from dpvp.cli.session import session
 from dpvp.plan import Array
 from dpvp.record.rundir import new_run_dir, resolved
+from dpvp.ros.pilot import Episode
+from dpvp.ros.processes import Bringup
+from dpvp.ros.session import session
 from dpvp.scenario import Scenario, load_scenario
-
-if TYPE_CHECKING:
-    from dpvp.ros.pilot import Episode
 
 
 @dataclass(frozen=True)
@@ -83,8 +82,6 @@ def cases(scenario: Scenario, args: DemoArgs) -> list[Case]:
 
 def campaign(name: str, tries: list[Case], runs: Path, console: Console) -> list[Outcome]:
     """Try every case through the nodes in lock-step; each outcome is in campaign.jsonl as soon as it is known."""
-    from dpvp.ros.processes import Bringup
-
     # in lock-step the plant waits: a plan is bounded by iterations, so that results do not depend on the machine
     scenario = load_scenario(name, ("planner.budget=10.0",))
     run_dir = new_run_dir(scenario, runs)

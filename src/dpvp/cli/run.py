@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import tyro
 from rich.console import Console
 
-from dpvp.cli.session import Session, session
 from dpvp.record.rundir import new_run_dir, resolved
+from dpvp.ros.processes import Bringup
+from dpvp.ros.session import Session, session
 from dpvp.scenario import Scenario, load_scenario
 
+AFTERWARDS = 0.5  # s that the recorder sees of the robot after it has settled
 REPORTED = (
     "scenario",
     "success",
@@ -62,32 +67,33 @@ def run_once(
     scenario: Scenario, goal: tuple[float, ...] | None, runs: Path, console: Console, *, view: bool = False
 ) -> dict[str, Any]:
     """Start the nodes, go to `goal`, record; return what the recorder measured (the content of metrics.json)."""
-    from dpvp.ros.processes import Bringup
-
     run_dir = new_run_dir(scenario, runs)
     scenario = resolved(scenario, run_dir)
-    console.print(f"{scenario.name}: starting the nodes; everything goes to {run_dir}")
+    console.print(f"{scenario.name}: starting the nodes; everything goes to {run_dir}", soft_wrap=True)
     with session(scenario, Bringup(plant="dpvp", start="false", view=view), run_dir) as running:
+        if view and sys.stdin.isatty():
+            console.input("open http://localhost:8080 in a browser, then press Enter to move ")
         _reach(scenario, goal or scenario.goal, running, console)
         if view:
-            _stay(console)
-            running.pilot.wait(float("inf"))
+            _stay(running, console)
     metrics: dict[str, Any] = json.loads((run_dir / "metrics.json").read_text(encoding="utf-8"))
-    console.print(f"picture: {run_dir / 'run.png'}")
+    console.print(f"picture: {run_dir / 'run.png'}", soft_wrap=True)
     return metrics
 
 
 def _reach(scenario: Scenario, goal: tuple[float, ...], running: Session, console: Console) -> None:
-    import numpy as np
-
     pilot = running.pilot
     pilot.aim(np.array(goal))
     with console.status(f"moving to {list(goal)}"):
         pilot.ask("mpc_node/start")
         episode = pilot.follow(np.array(goal), pilot.now)
+        pilot.wait(AFTERWARDS)
     verdict = f"reached after {episode.reached_at:.2f} s" if episode.success else "[red]not reached[/red]"
     console.print(f"{verdict}: {1e3 * episode.error:.1f} mm from the goal, {episode.speed:.4f} rad/s")
 
 
-def _stay(console: Console) -> None:
-    console.print("the nodes keep running: open http://localhost:8080, drag the goal; Ctrl-C ends")
+def _stay(running: Session, console: Console) -> None:
+    """Let people play until they press Ctrl-C, which here is the regular end."""
+    console.print("the nodes keep running: drag the goal in http://localhost:8080; Ctrl-C ends")
+    with contextlib.suppress(KeyboardInterrupt):
+        running.pilot.wait(float("inf"))

@@ -1,0 +1,1 @@
+"""The loop, its guard and the law at the plant."""

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from dpvp.control.guard import check_command, hold_command
 from dpvp.control.supervisor import Decision, Health, LoopState, Reason, decide
@@ -86,7 +87,7 @@ class MpcLoop:
         self._fresh, self._plan_at = True, -math.inf
         self._anchor = None
 
-    def aim(self, goal: Array) -> Array:
+    def aim(self, goal: ArrayLike) -> Array:
         """Set the goal, checked; raises `GoalError` and keeps the old goal if it is refused."""
         self.goal = self._scenario.task.check_goal(goal)
         self._reached = False

@@ -75,6 +75,4 @@ def judged_plan(
     cost = ocp.cost(found.xs, found.us) if found.finite else np.inf
     status = check(ocp, found.xs, found.us, found.gains, cost, guess)
     timings = Timings(solve=solve, check=watch.split())
-    return Plan(
-        t, ocp.dt, found.xs, found.us, found.gains, cost, guess.cost, guess.name, status, iterations, timings
-    )
+    return Plan(t, ocp.dt, found.xs, found.us, found.gains, cost, guess.cost, guess.name, status, iterations, timings)

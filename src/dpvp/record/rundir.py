@@ -15,7 +15,7 @@ def new_run_dir(scenario: Scenario, parent: Path) -> Path:
     Raises:
         EnvironmentProblem: the folder cannot be written.
     """
-    stem = f"{datetime.now():%Y%m%d-%H%M%S}_{scenario.name}"
+    stem = f"{datetime.now().astimezone():%Y%m%d-%H%M%S}_{scenario.name}"
     try:
         for attempt in range(100):
             folder = parent / (stem if attempt == 0 else f"{stem}-{attempt}")

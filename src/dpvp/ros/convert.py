@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 from builtin_interfaces.msg import Duration, Time
 from geometry_msgs.msg import PoseStamped
-from linear_feedback_controller_msgs.msg import Control, Sensor
 from std_msgs.msg import Float64MultiArray, MultiArrayDimension
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from dpvp.control.guard import check_state
 from dpvp.errors import GoalError, MessageError
 from dpvp.plan import Array, Command, Plan, State
-from dpvp.robot import JointMap, Robot
+from dpvp.robot import Robot
+from dpvp.ros.messages import Control, Sensor
 
 NANOSECONDS = 1_000_000_000
 
@@ -28,27 +28,28 @@ def stamp_of(t: float) -> Time:
     return Time(sec=total // NANOSECONDS, nanosec=total % NANOSECONDS)
 
 
-class SensorReader:
-    """Turns Sensor messages into states; the joint map is made once per order of names seen."""
+def state_of(robot: Robot, message: Sensor) -> State:
+    """Return the state in a Sensor message, marked with its exact stamp.
 
-    def __init__(self, robot: Robot) -> None:
-        """Read states of `robot`."""
-        self._robot, self._names, self._map = robot, None, None
-
-    def read(self, message: Sensor) -> State:
-        """Return the state, marked with its exact stamp.
-
-        Raises:
-            MessageError: joint names that are not the robot's, arrays of the wrong length, NaN.
-        """
-        joints = message.joint_state
-        names = tuple(joints.name)
-        if self._map is None or names != self._names:
-            self._map, self._names = JointMap(self._robot.joint_names, names), names
-        position = self._map.reorder(np.asarray(joints.position))
-        velocity = self._map.reorder(np.asarray(joints.velocity))
-        x = check_state(self._robot, np.concatenate([position, velocity]))
-        return State(seconds(message.header.stamp), x, message.header.stamp)
+    Raises:
+        MessageError: joint names or their order differ from the robot's, arrays of the wrong length, NaN. Another order
+            is refused although the names would let us sort: it is the controller's order, in which it will read the
+            gains and efforts that we send back, and those carry no names.
+    """
+    joints = message.joint_state
+    if tuple(joints.name) != robot.joint_names:
+        known = "in another order" if sorted(joints.name) == sorted(robot.joint_names) else "not those of the robot"
+        raise MessageError(
+            f"joints of `sensor` are {known}: found {list(joints.name)}, expected {list(robot.joint_names)}; "
+            "see moving_joint_names of linear_feedback_controller"
+        )
+    if len(joints.position) != robot.nq or len(joints.velocity) != robot.nv:
+        raise MessageError(
+            f"`sensor` has {len(joints.position)} positions and {len(joints.velocity)} velocities: "
+            f"{robot.name} needs {robot.nq} and {robot.nv}"
+        )
+    x = check_state(robot, np.concatenate([joints.position, joints.velocity]))
+    return State(seconds(message.header.stamp), x, message.header.stamp)
 
 
 def matrix_message(matrix: Array) -> Float64MultiArray:
@@ -76,7 +77,7 @@ def message_matrix(message: Float64MultiArray, name: str, shape: tuple[int, int]
 
 
 def sensor_message(robot: Robot, t: float, q: Array, v: Array, effort: Array) -> Sensor:
-    """Return the Sensor of a fixed-base robot: (n,) rad, rad/s, Nm; base fields NaN as the stock controller has them."""
+    """Return the Sensor of a fixed-base robot: (n,) rad, rad/s, Nm; base fields are NaN, as the stock ones."""
     message = Sensor()
     message.header.stamp = stamp_of(t)
     pose, twist = message.base_pose, message.base_twist

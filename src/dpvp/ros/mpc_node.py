@@ -14,7 +14,6 @@ from pathlib import Path
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from geometry_msgs.msg import PoseStamped
-from linear_feedback_controller_msgs.msg import Control, Sensor
 from pydantic import Field
 from rclpy.executors import Executor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -25,9 +24,11 @@ from trajectory_msgs.msg import JointTrajectory
 from dpvp.config import Config
 from dpvp.control.loop import Answer, MpcLoop
 from dpvp.control.supervisor import LoopState
+from dpvp.environment import require_pins
 from dpvp.errors import DpvpError, EnvironmentProblem, GoalError, MessageError
 from dpvp.planning.process import SolverProcess
-from dpvp.ros.convert import SensorReader, control_message, goal_message, goal_of, trajectory_message
+from dpvp.ros.convert import control_message, goal_message, goal_of, state_of, trajectory_message
+from dpvp.ros.messages import Control, Sensor
 from dpvp.ros.node import COMMAND, LATCHED, STREAM, run_node
 from dpvp.ros.parameters import declare
 from dpvp.scenario import Scenario, load_scenario
@@ -59,7 +60,7 @@ class MpcInterface:
             EnvironmentProblem: the solver process ended instead of becoming ready; its own message is on stderr.
         """
         self._node, self._parameters, self._scenario = node, parameters, scenario
-        self._robot, self._reader = scenario.robot, SensorReader(scenario.robot)
+        self._robot = scenario.robot
         self.loop = MpcLoop(scenario, lambda: SolverProcess(Path(scenario.file), scenario))
         if not self.loop.solver.wait_ready(SOLVER_PATIENCE):
             self.loop.close()
@@ -138,13 +139,13 @@ class MpcInterface:
         message, self._sensor = self._sensor, None
         if message is not None:
             try:
-                self.loop.sense(self._reader.read(message))
+                self.loop.sense(state_of(self._robot, message))
             except MessageError as error:
                 self.loop.refuse_state(error)
 
     def _answer_in_lock_step(self, message: Sensor) -> None:
         try:
-            self._publish(self.loop.step(self._reader.read(message)))
+            self._publish(self.loop.step(state_of(self._robot, message)))
         except MessageError as error:
             self.loop.refuse_state(error)
 
@@ -216,6 +217,7 @@ class MpcNode(LifecycleNode):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the scenario and start the solver."""
         try:
+            require_pins()
             scenario = load_scenario(self._settings.scenario)
             self._interface = MpcInterface(self, self._settings, scenario)
             self._interface.aim(self._settings.goal or scenario.goal)

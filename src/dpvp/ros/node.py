@@ -15,7 +15,6 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 
-from dpvp.environment import require_messages
 from dpvp.errors import DpvpError
 from dpvp.ros.lifeline import hold_lifeline
 
@@ -56,7 +55,6 @@ def run_node(make: Callable[[], Node], args: list[str] | None) -> int:
     hold_lifeline()
     node = None
     try:
-        require_messages()
         # not rclpy's signal handlers: they close the graph before the node can leave the robot in a safe state
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
         node = make()
@@ -67,7 +65,7 @@ def run_node(make: Callable[[], Node], args: list[str] | None) -> int:
         while rclpy.ok() and not stop.is_set():
             node.spin_some(executor)
     except DpvpError as error:
-        print(error, file=sys.stderr)
+        sys.stderr.write(f"{error}\n")  # there may be no ROS to log to
         return 2
     finally:
         if node is not None:

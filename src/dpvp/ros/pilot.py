@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
@@ -182,7 +183,7 @@ class Pilot:
                 raise EnvironmentProblem(f"nothing for {timeout:.0f} s; the loop says {self.loop or 'nothing'}")
             self._spin(0.1)
 
-    def _call(self, kind: type, name: str, request: object) -> object:
+    def _call(self, kind: type, name: str, request: object) -> Any:
         client = self.node.create_client(kind, name)
         try:
             self._wait_for(client.service_is_ready, SERVICE_PATIENCE)

@@ -12,7 +12,6 @@ import time
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from geometry_msgs.msg import PoseStamped
-from linear_feedback_controller_msgs.msg import Control, Sensor
 from pydantic import Field
 from rclpy.executors import Executor
 from rclpy.node import Node
@@ -26,7 +25,8 @@ from dpvp.control.feedback import FeedbackLaw, FeedbackTiming
 from dpvp.control.guard import check_command
 from dpvp.errors import ConfigError, MessageError
 from dpvp.plan import Array, Command
-from dpvp.ros.convert import command_of, goal_of, seconds, sensor_message, stamp_of
+from dpvp.ros.convert import command_of, goal_of, sensor_message, stamp_of
+from dpvp.ros.messages import Control, Sensor
 from dpvp.ros.node import COMMAND, LATCHED, STREAM, run_node
 from dpvp.ros.parameters import declare
 from dpvp.scenario import load_scenario
@@ -138,9 +138,7 @@ class WorldNode(Node):
 
     def _publish_sensor(self) -> None:
         measured = self._world.read()
-        self._sensor.publish(
-            sensor_message(self._robot, measured.t, measured.q, self._velocity, measured.effort)
-        )
+        self._sensor.publish(sensor_message(self._robot, measured.t, measured.q, self._velocity, measured.effort))
 
     def _publish_joints(self) -> None:
         measured = self._world.read()

@@ -1,0 +1,1 @@
+"""What is wanted of a robot: one file per task."""

@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 import crocoddyl
 import numpy as np
 import pinocchio
+from numpy.typing import ArrayLike
 from pydantic import Field
 
 from dpvp.config import Config
@@ -62,6 +63,9 @@ class ReachConfig(Config):
     weights: ReachWeights = ReachWeights()
     position_share: float = Field(0.95, gt=0, le=1, description="share of the position limits that costs nothing")
     soft_velocity: float = Field(1.0, gt=0, description="joint speed above which the limit cost starts, rad/s")
+    velocity_share: float = Field(
+        0.85, gt=0, le=1, description="share of the velocity limits that hard limits allow; the rest is for delay"
+    )
     goal_share: float = Field(0.6, gt=0, le=1, description="goals are drawn from this share of the joint ranges")
     workspace_lower: Point = Field((-1.0, -1.0, 0.05), description="goals below are refused, m")
     workspace_upper: Point = Field((1.0, 1.0, 1.4), description="goals above are refused, m")
@@ -125,7 +129,7 @@ class ReachTask:
         )
         return self._node(self._terminal_costs(goal, weights), 0.0, None), goal
 
-    def check_goal(self, goal: Array) -> Array:
+    def check_goal(self, goal: ArrayLike) -> Array:
         """Return the goal (3,), m, or raise `GoalError` saying why the arm cannot or must not go there."""
         point = np.asarray(goal, dtype=np.float64)
         if point.shape != (3,):
@@ -227,8 +231,9 @@ class ReachTask:
             model = crocoddyl.ConstraintModelResidual(space, residual, -limits.effort, limits.effort)
             constraints.addConstraint("effort", model)
         if state:
-            lower = np.concatenate([limits.position_lower, -limits.velocity])
-            upper = np.concatenate([limits.position_upper, limits.velocity])
+            velocity = self.config.velocity_share * limits.velocity
+            lower = np.concatenate([limits.position_lower, -velocity])
+            upper = np.concatenate([limits.position_upper, velocity])
             residual = crocoddyl.ResidualModelState(space, space.zero(), nu)
             constraints.addConstraint("state", crocoddyl.ConstraintModelResidual(space, residual, lower, upper))
         return constraints

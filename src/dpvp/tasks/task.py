@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import crocoddyl
 import numpy as np
+from numpy.typing import ArrayLike
 
 from dpvp.plan import Array
 from dpvp.robot import Robot
@@ -57,7 +58,7 @@ class Task(Protocol):
         """
         ...
 
-    def check_goal(self, goal: Array) -> Array:
+    def check_goal(self, goal: ArrayLike) -> Array:
         """Return the goal as float64 or raise `GoalError` with the reason."""
         ...
 

@@ -1,0 +1,1 @@
+"""Plants to try things on."""

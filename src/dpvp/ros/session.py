@@ -1,4 +1,4 @@
-"""A session: the nodes of a scenario running on this machine with a pilot beside them. What run, demo and bench share."""
+"""A session: the nodes of a scenario on this machine with a pilot beside them; what run, demo and bench share."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import rclpy
+from rclpy.signals import SignalHandlerOptions
 
 from dpvp.environment import require_messages, require_pins
 from dpvp.errors import EnvironmentProblem
+from dpvp.ros.local import LocalProcesses, ros_environment
+from dpvp.ros.pilot import Pilot
+from dpvp.ros.processes import Bringup, bringup_processes
 from dpvp.scenario import Scenario
-
-if TYPE_CHECKING:
-    from dpvp.ros.local import LocalProcesses
-    from dpvp.ros.pilot import Pilot
-    from dpvp.ros.processes import Bringup
 
 
 @dataclass(frozen=True)
@@ -32,21 +32,12 @@ def session(scenario: Scenario, bringup: Bringup, run_dir: Path) -> Iterator[Ses
     """Start the nodes of `scenario` and end them when the block ends.
 
     Raises:
-        EnvironmentProblem: pins, messages or rclpy are missing; another dpvp runs in the same ROS domain; a node ended.
+        EnvironmentProblem: pins or messages are wrong, another dpvp runs in the same ROS domain, or a node ended.
     """
     require_pins()
     require_messages()
-    # rclpy reads the environment when it is loaded: not before it is set
-    from dpvp.ros.local import ros_environment
-
-    os.environ.update(ros_environment())
-    import rclpy
-
-    from dpvp.ros.local import LocalProcesses
-    from dpvp.ros.pilot import Pilot
-    from dpvp.ros.processes import bringup_processes
-
-    rclpy.init(args=[], signal_handler_options=rclpy.signals.SignalHandlerOptions.NO)
+    os.environ.update(ros_environment())  # read when the graph is joined
+    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     running: list[LocalProcesses] = []
 
     def watch() -> None:

@@ -1,0 +1,7 @@
+"""`python -m dpvp` is `dpvp`."""
+
+import sys
+
+from dpvp.cli import main
+
+sys.exit(main())

@@ -1,0 +1,199 @@
+"""A planner in closed loop with the task's own discrete dynamics: what it costs and how long its plans take.
+
+Every step of `task.dt` seconds is planned anew, with one solver iteration; only the first plan of a trial may use more.
+What is followed is decided as the real loop does it: the newest usable plan, the last usable one for `plan_timeout`
+seconds after it, and the hold law when there is neither.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+import pinocchio
+
+from dpvp.control.guard import hold_command
+from dpvp.plan import Array, Plan
+from dpvp.planning.build import build_planning
+from dpvp.planning.planner import Budget
+from dpvp.robot import Robot
+from dpvp.scenario import GuessName, PlannerConfig, Scenario, ScenarioConfig, TerminalConfig
+from dpvp.tasks.task import TerminalWeights
+
+STEPS = 200  # of a trial
+FIRST_ITERATIONS = 20  # the first plan of a trial has no plan before it to improve on
+FAR = 1e3  # rad and rad/s; a state beyond has diverged
+_GUESSES: dict[GuessName, tuple[GuessName, ...]] = {
+    "hold": ("hold",),
+    "shift": ("hold", "shift"),
+    "policy": ("hold", "shift", "policy"),
+}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to plan.
+
+    Attributes:
+        planner: kind of the planner.
+        horizon: control nodes.
+        terminal: kind of the terminal cost; its weights are the scenario's.
+        guess: the best source of guesses that it has; `hold` has no other, `shift` has `hold` as well.
+    """
+
+    planner: Literal["ddp", "csqp"]
+    horizon: int
+    terminal: Literal["zero", "quadratic", "value"]
+    guess: GuessName
+
+    def of(self, config: ScenarioConfig) -> ScenarioConfig:
+        """Return `config` with this way to plan, one iteration for each plan."""
+        given = config.planner
+        weights = {} if self.terminal == "zero" else {"goal": given.terminal.goal, "velocity": given.terminal.velocity}
+        changes: dict[str, object] = {
+            "kind": self.planner,
+            "horizon": self.horizon,
+            "terminal": TerminalConfig(kind=self.terminal, **weights),
+            "guesses": _GUESSES[self.guess],
+            "iterations": 1,
+        }
+        planner = PlannerConfig.model_validate(given.model_dump() | changes)
+        return config.model_copy(update={"planner": planner})
+
+
+def variants(config: ScenarioConfig, horizons: tuple[int, ...]) -> Iterator[Variant]:
+    """Yield every combination of planner, horizon, terminal cost and guess that `config` has the means for."""
+    given = config.planner
+    terminals: list[Literal["zero", "quadratic", "value"]] = ["zero"]
+    terminals += ["quadratic"] * (given.terminal.goal > 0.0 or given.terminal.velocity > 0.0)
+    terminals += ["value"] * (given.terminal.kind == "value")
+    guesses: list[GuessName] = ["hold", "shift"]
+    guesses += ["policy"] * ("policy" in given.guesses)
+    for planner in ("ddp", "csqp"):
+        for horizon in horizons:
+            for terminal in terminals:
+                for guess in guesses:
+                    yield Variant(planner, horizon, terminal, guess)
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """What came of one start.
+
+    Attributes:
+        cost: sum of the running costs; infinite if the state diverged or the solver crashed.
+        reached: the task's verdict on the last state.
+        peak_velocity: largest joint velocity as a share of its limit.
+        plan_ms: (n,) time of each whole call for a plan, guess included, ms.
+        iterations: (n,) solver iterations of each.
+        statuses: number of plans by `PlanStatus`.
+        held: steps in which the arm was held for want of a usable plan.
+        us: (n, nu) applied torques, Nm.
+    """
+
+    cost: float
+    reached: bool = False
+    peak_velocity: float = np.nan
+    plan_ms: Array = field(default_factory=lambda: np.zeros(0))
+    iterations: Array = field(default_factory=lambda: np.zeros(0))
+    statuses: Mapping[str, int] = field(default_factory=dict)
+    held: int = 0
+    us: Array = field(default_factory=lambda: np.zeros(0))
+
+
+CRASHED = Trial(np.inf, statuses={"CRASHED": 1})
+
+
+class ClosedLoop:
+    """The planner of a scenario with the task's own dynamics as plant, in lock-step."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        """Build the problem and the solver; plans are bounded by iterations alone, so that any machine finds the same."""
+        planning = build_planning(scenario)
+        iterations = scenario.config.planner.iterations
+        self._planning = replace(planning, budget=Budget(iterations))
+        self._first = replace(planning, budget=Budget(max(FIRST_ITERATIONS, iterations)))
+        self._plant = scenario.task.ocp(1, TerminalWeights())
+        self._task, self._robot = scenario.task, scenario.robot
+        self._patience = scenario.config.loop.plan_timeout
+
+    def run(self, start: Array, goal: Array, steps: int = STEPS) -> Trial:
+        """Go from the (nx,) state `start` towards `goal` for `steps` steps, or until the state diverges."""
+        self._plant.aim(start, goal)
+        speeds, cost, x = self._robot.limits.velocity, 0.0, start
+        plans, controls, xs, held = list[Plan](), list[Array](), [start], 0
+        usable: Plan | None = None
+        anchor: Array | None = None
+        for step in range(steps):
+            t = step * self._plant.dt
+            plans.append((self._planning if plans else self._first).plan(x, goal, t, plans[-1] if plans else None))
+            usable = plans[-1] if plans[-1].status.usable else usable
+            if usable is not None and t - usable.t0 <= self._patience:
+                command, anchor = usable.command(t, np.inf), None
+                u = command.u0 + command.gain @ (command.x0 - x)
+            else:
+                held, anchor = held + 1, x if anchor is None else anchor
+                u = _hold(self._robot, anchor, x, self._plant.dt)
+            controls.append(np.clip(u, -self._robot.limits.effort, self._robot.limits.effort))
+            x, spent = self._plant.step(x, controls[-1])
+            xs.append(x)
+            cost += spent
+            if not np.all(np.abs(x) < FAR):
+                cost = np.inf
+                break
+        return Trial(
+            cost=cost,
+            reached=bool(np.isfinite(cost) and self._task.reached(x, goal)),
+            peak_velocity=float(np.max(np.abs(np.stack(xs)[:, self._robot.nq :]) / speeds)),
+            plan_ms=np.array([1e3 * plan.timings.total for plan in plans]),
+            iterations=np.array([plan.iterations for plan in plans]),
+            statuses=Counter(plan.status.name for plan in plans),
+            held=held,
+            us=np.stack(controls),
+        )
+
+
+def closed_loop_row(variant: Variant, trials: list[Trial], references: list[float]) -> dict[str, object]:
+    """Sum up the trials of `variant`; `references` are the costs of the optimum from the same starts."""
+    ratios = np.array([trial.cost for trial in trials]) / references
+    times = np.concatenate([trial.plan_ms for trial in trials])
+    iterations = np.concatenate([trial.iterations for trial in trials])
+    return {
+        "planner": variant.planner,
+        "horizon": variant.horizon,
+        "terminal": variant.terminal,
+        "guess": variant.guess,
+        "iterations_mean": float(np.mean(iterations)) if len(iterations) else np.nan,
+        "solve_ms": percentiles(times),
+        "cost_ratio": {"mean": float(np.mean(ratios)), "worst": float(np.max(ratios))},
+        "success_rate": float(np.mean([trial.reached for trial in trials])),
+        "label": "",
+        "starts": len(trials),
+        "cost_ratios": ratios.tolist(),
+        "statuses": dict(sum((Counter(trial.statuses) for trial in trials), Counter())),
+        "held_steps": sum(trial.held for trial in trials),
+        "peak_velocity_share": float(np.fmax.reduce([trial.peak_velocity for trial in trials])),
+    }
+
+
+def percentiles(values: Array) -> dict[str, float]:
+    """Return the median and the 99th percentile of `values`; NaN where there are none."""
+    middle, high = np.percentile(values, [50, 99]) if len(values) else (np.nan, np.nan)
+    return {"p50": float(middle), "p99": float(high)}
+
+
+def _hold(robot: Robot, anchor: Array, x: Array, dt: float) -> Array:
+    """Return the torques (nu,), Nm, by which the hold law would have moved the arm after `dt` seconds.
+
+    Taken as it is, the law is for the plant's rate and unstable in steps this long; hence an implicit Euler step of it.
+    """
+    command, (q, v) = hold_command(robot, anchor, 0.0, np.inf), np.split(x, 2)
+    stiffness, damping = np.split(command.gain, 2, axis=1)
+    upper = np.triu(pinocchio.crba(robot.model, robot.model.createData(), q))
+    inertia = upper + np.triu(upper, 1).T
+    force = inertia @ v + dt * stiffness @ (anchor[: robot.nq] - q)
+    v_next = np.linalg.solve(inertia + dt * damping + dt**2 * stiffness, force)
+    return np.asarray(robot.gravity(q) + inertia @ (v_next - v) / dt)

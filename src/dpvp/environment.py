@@ -1,0 +1,253 @@
+"""What this machine and this installation offer, compared with what dpvp needs.
+
+`examine` answers with one `Finding` for each question and never raises for what it finds; `require_pins` and
+`require_messages` are the two questions that a program asks before it starts. Importing this module loads neither
+crocoddyl nor rclpy: what can crash is tried in a process of its own.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+import importlib
+import math
+import os
+import resource
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from dpvp.errors import EnvironmentProblem
+from dpvp.pins import SOLVER_PACKAGES, install_command, installed_version, pinned_versions, solver_shadow
+
+_PYTHONS = ((3, 10), (3, 12))
+_PRIORITY = 40  # for the planner; the controller manager takes 50 and more
+_CORES = 4  # planner, world or driver, controller, everything else
+_PROBE_SECONDS = 120.0
+_MESSAGES = "linear_feedback_controller_msgs"
+_MESSAGE_REMEDY = (
+    "build it with `make msgs` (python -m dpvp.ros.interfaces.build), or on a ROS machine "
+    "`apt install ros-jazzy-linear-feedback-controller-msgs` and source /opt/ros/jazzy/setup.bash"
+)
+_MESSAGE_FIELDS = {
+    "Contact": {"active": "boolean", "name": "string", "wrench": "geometry_msgs/Wrench", "pose": "geometry_msgs/Pose"},
+    "Sensor": {
+        "header": "std_msgs/Header",
+        "base_pose": "geometry_msgs/Pose",
+        "base_twist": "geometry_msgs/Twist",
+        "joint_state": "sensor_msgs/JointState",
+        "contacts": f"sequence<{_MESSAGES}/Contact>",
+    },
+    "Control": {
+        "header": "std_msgs/Header",
+        "feedback_gain": "std_msgs/Float64MultiArray",
+        "feedforward": "std_msgs/Float64MultiArray",
+        "initial_state": f"{_MESSAGES}/Sensor",
+    },
+}
+
+# Builds every residual that the tasks use, and lets each compute once: a wrong pin raises or crashes here.
+_RESIDUALS_PROBE = """
+import numpy as np, pinocchio, crocoddyl, mim_solvers
+model = pinocchio.buildSampleModelManipulator()
+state = crocoddyl.StateMultibody(model)
+actuation = crocoddyl.ActuationModelFull(state)
+costs = crocoddyl.CostModelSum(state, actuation.nu)
+residuals = {
+    "state": crocoddyl.ResidualModelState(state, state.zero(), actuation.nu),
+    "control": crocoddyl.ResidualModelControl(state, actuation.nu),
+    "gravity": crocoddyl.ResidualModelControlGrav(state, actuation.nu),
+    "frame": crocoddyl.ResidualModelFrameTranslation(state, model.nframes - 1, np.zeros(3), actuation.nu),
+}
+for name, residual in residuals.items():
+    costs.addCost(name, crocoddyl.CostModelResidual(state, residual), 1.0)
+running = crocoddyl.DifferentialActionModelFreeFwdDynamics(state, actuation, costs)
+running = crocoddyl.IntegratedActionModelEuler(running, 0.01)
+problem = crocoddyl.ShootingProblem(state.zero(), [running] * 2, running)
+solver = mim_solvers.SolverCSQP(problem)
+solver.solve([state.zero()] * 3, [np.zeros(actuation.nu)] * 2, 1)
+assert np.isfinite(solver.cost), "the cost is not finite"
+"""
+
+
+class Level(enum.Enum):
+    """How much a finding matters: `WARNING` costs quality, `FAILED` means that dpvp will not work."""
+
+    OK = "ok"
+    WARNING = "warning"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The answer to one question about the machine or the installation.
+
+    Attributes:
+        name: what was looked at.
+        level: whether that is good enough.
+        found: what is there.
+        expected: what would be right.
+        remedy: how to mend it; empty when there is nothing to mend.
+    """
+
+    name: str
+    level: Level
+    found: str
+    expected: str
+    remedy: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether dpvp works with what was found (a warning is good enough)."""
+        return self.level is not Level.FAILED
+
+
+def examine() -> list[Finding]:
+    """Ask every question; takes some seconds, because it starts processes that try what could crash."""
+    parts = (_python, _solver_versions, _solver_libraries, _other_versions, _residuals, _rclpy, _messages, _real_time)
+    return [finding for part in parts for finding in part()]
+
+
+def require_pins() -> None:
+    """Refuse to go on with other solver packages than the pinned ones; looks at files only and loads nothing.
+
+    Raises:
+        EnvironmentProblem: naming the package, both versions and the command that mends it; or the file of another
+            installation (apt's pinocchio, after `source /opt/ros/.../setup.bash`) that would be loaded in its place.
+    """
+    pinned = pinned_versions()
+    for name in SOLVER_PACKAGES:
+        installed = installed_version(name)
+        if installed != pinned[name]:
+            raise EnvironmentProblem(
+                f"{name} {installed or 'is not installed'}: dpvp works with {name}=={pinned[name]} only, others import "
+                f"and then crash; mend it with: {install_command(SOLVER_PACKAGES)}"
+            )
+    shadow, remedy = solver_shadow()
+    if shadow:
+        raise EnvironmentProblem(f"{shadow} would be loaded beside pip's crocoddyl and crash it; {remedy}")
+
+
+def require_messages() -> None:
+    """Make sure that the message package can be imported and has the fields that dpvp reads and writes.
+
+    Raises:
+        EnvironmentProblem: saying what is missing or different and how to get it.
+    """
+    problem = _message_problem()
+    if problem:
+        raise EnvironmentProblem(f"{problem}; {_MESSAGE_REMEDY}")
+
+
+def _message_problem() -> str:
+    """What is wrong with the message package; empty if nothing is."""
+    try:
+        package = importlib.import_module(f"{_MESSAGES}.msg")
+    except ImportError as error:
+        return f"{_MESSAGES} cannot be imported: {error}"
+    for message, expected in _MESSAGE_FIELDS.items():
+        kind = getattr(package, message, None)
+        found = dict(kind.get_fields_and_field_types()) if kind is not None else None
+        if found != expected:
+            return f"{_MESSAGES}/{message} in {package.__file__} has fields {found}, dpvp needs {expected}"
+    return ""
+
+
+def _judge(name: str, good: bool, found: str, expected: str, remedy: str, bad: Level = Level.FAILED) -> Finding:
+    return Finding(name, Level.OK if good else bad, found, expected, "" if good else remedy)
+
+
+def _python() -> list[Finding]:
+    good = _PYTHONS[0] <= sys.version_info[:2] <= _PYTHONS[1]
+    found = ".".join(str(n) for n in sys.version_info[:3])
+    return [_judge("Python", good, found, "3.10 to 3.12", "make clean, then make venv PYTHON=/path/to/python3.11")]
+
+
+def _solver_versions() -> list[Finding]:
+    remedy = install_command(SOLVER_PACKAGES)
+    versions = ((name, installed_version(name), pinned_versions()[name]) for name in SOLVER_PACKAGES)
+    return [
+        _judge(name, installed == pinned, installed or "not installed", pinned, remedy)
+        for name, installed, pinned in versions
+    ]
+
+
+def _solver_libraries() -> list[Finding]:
+    shadow, remedy = solver_shadow()
+    return [_judge("solver libraries", not shadow, shadow or "from the wheels", "from the wheels", remedy)]
+
+
+def _other_versions() -> list[Finding]:
+    """One finding for all other pinned packages; those that are not installed belong to extras nobody asked for."""
+    others = {name: version for name, version in pinned_versions().items() if name not in SOLVER_PACKAGES}
+    installed = {name: found for name in others if (found := installed_version(name))}
+    wrong = [name for name, found in installed.items() if found.partition("+")[0] != others[name].partition("+")[0]]
+    if not wrong:
+        return [Finding("other packages", Level.OK, f"{len(installed)} as pinned", "as pinned")]
+    found = ", ".join(f"{name} {installed[name]}" for name in wrong)
+    expected = ", ".join(f"{name} {others[name]}" for name in wrong)
+    return [Finding("other packages", Level.WARNING, found, expected, install_command(wrong))]
+
+
+def _residuals() -> list[Finding]:
+    problem = _probe(_RESIDUALS_PROBE)
+    expected = "every residual dpvp uses can be built"
+    return [_judge("solver", not problem, problem or "builds and solves", expected, install_command(SOLVER_PACKAGES))]
+
+
+def _rclpy() -> list[Finding]:
+    problem = _probe("import rclpy")
+    remedy = f"{install_command(['ros-rclpy[fastrtps]', 'ros-common-interfaces'])}, or source /opt/ros/jazzy/setup.bash"
+    return [_judge("rclpy", not problem, problem or "can be imported", "can be imported", remedy)]
+
+
+def _messages() -> list[Finding]:
+    problem = _probe("import sys, dpvp.environment as e; sys.exit(e._message_problem() or 0)")
+    return [_judge(_MESSAGES, not problem, problem or "as expected", "Sensor, Control, Contact", _MESSAGE_REMEDY)]
+
+
+def _real_time() -> list[Finding]:
+    """What a control loop on hardware wants; simulation works without, so nothing here is a failure."""
+    limits = "'<user> - rtprio 98' and '<user> - memlock unlimited' in /etc/security/limits.d/dpvp.conf; log in again"
+    priority, memory = _limit(resource.RLIMIT_RTPRIO), _limit(resource.RLIMIT_MEMLOCK)
+    cores, governor = len(os.sched_getaffinity(0)), _governor()
+    steady = governor in ("performance", "not adjustable")
+    advice = functools.partial(_judge, bad=Level.WARNING)
+    return [
+        advice("real-time priority", priority >= _PRIORITY, f"{priority:g}", f"{_PRIORITY} or more", limits),
+        advice("locked memory, MiB", math.isinf(memory), f"{memory / 2**20:g}", "inf", limits),
+        advice("kernel", _is_real_time(), os.uname().release, "PREEMPT_RT", "boot a PREEMPT_RT kernel for hardware"),
+        advice("processor cores", cores >= _CORES, str(cores), f"{_CORES} or more", "expect later plans under load"),
+        advice("frequency governor", steady, governor, "performance", "cpupower frequency-set -g performance"),
+    ]
+
+
+def _limit(which: int) -> float:
+    soft = resource.getrlimit(which)[0]
+    return math.inf if soft == resource.RLIM_INFINITY else float(soft)
+
+
+def _is_real_time() -> bool:
+    flag = Path("/sys/kernel/realtime")
+    return "PREEMPT_RT" in os.uname().version or (flag.is_file() and flag.read_text().strip() == "1")
+
+
+def _governor() -> str:
+    file = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+    return file.read_text().strip() if file.is_file() else "not adjustable"
+
+
+def _probe(code: str) -> str:
+    """Run `code` in a Python of its own; return "" when it ends well, else its last words."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, timeout=_PROBE_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return f"no answer within {_PROBE_SECONDS:g} s"
+    if done.returncode == 0:
+        return ""
+    if done.returncode < 0:
+        return f"crashed with signal {-done.returncode}"
+    return (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]

@@ -1,0 +1,288 @@
+"""The contract between training and the robot: what `artifact.yaml` says of the ONNX graphs beside it.
+
+Every graph answers one question at a time: inputs are rows (1, n), and scaling lives inside the graph. The sizes are
+those of the robot and the task (`nx`, `ndx`, `nv`, `nu`, `goal` numbers of a goal, `ne` numbers of the task residual),
+`T` is the horizon of the contract, and `nr` and `nb` are free:
+
+| head         | inputs                         | outputs                                                        |
+|--------------|--------------------------------|----------------------------------------------------------------|
+| `policy`     | x (1, nx), goal (1, goal)      | u (1, nu): total joint torque, gravity included                |
+| `trajectory` | x (1, nx), goal (1, goal)      | xs (T+1, nx), us (T, nu)                                       |
+| `value`      | x (1, nx), e (1, ne)           | V (1,), V_x (1, ndx), V_e (1, ne), R_x (nr, ndx), R_e (nr, ne) |
+| `critic`     | x, goal, u (1, nu)             | Q (1,)                                                         |
+| `primitive`  | x (1, nx), goal (1, goal)      | weights (nb, nv), attractor (1, nv), xs (T+1, nx)              |
+
+Convention of `value`: the graph is a residual r(x, e) of `nr` numbers, and
+
+    V   = ½ ‖r‖²                               in the unit of the task's cost, times in it included
+    V_x = R_xᵀ r,  V_e = R_eᵀ r                partial derivatives of V: e held fixed, x held fixed
+    R_x = ∂r/∂x,   R_e = ∂r/∂e                 so that R_xᵀ R_x is the Gauss-Newton Hessian of V, without a factor
+
+Derivatives with respect to x are taken in the tangent of the state (`ndx`), which for revolute and prismatic joints is
+x itself. The residual e(x, goal) and its Jacobian come from the task at run time, so no kinematics live in the graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Protocol, cast
+
+import numpy as np
+from pydantic import Field, JsonValue, model_validator
+
+from dpvp.config import Config, load, read_yaml, validate
+from dpvp.errors import ConfigError, DpvpError
+from dpvp.plan import Array
+from dpvp.robot import Robot, RobotConfig
+from dpvp.tasks.task import Task
+
+SCHEMA_VERSION = 1
+PAIRS = 10  # recorded input/output pairs of every graph
+
+Head = Literal["policy", "trajectory", "value", "critic", "primitive"]
+Precision = Literal["float32", "float64"]
+Text = Annotated[str, Field(min_length=1)]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Shape = tuple[int | str, ...]
+
+
+class ArtifactError(DpvpError):
+    """An artifact that must not be used: damaged, of another robot or task, or not what its contract says."""
+
+    def __init__(self, file: Path | str, field: str, expected: object, found: object, hint: str = "") -> None:
+        """Name the `file`, the dotted `field` of the contract, what was `expected` and `found` and what may help."""
+        self.file, self.field, self.expected, self.found = str(file), field, expected, found
+        super().__init__(f"{file}: {field}: expected {expected}, found {found}" + (f"; {hint}" if hint else ""))
+
+
+class TensorSpec(Config):
+    """One input or output of a graph."""
+
+    name: Text
+    shape: tuple[Annotated[int, Field(ge=1)], ...] = Field(description="fixed, no free batch")
+    dtype: Precision
+    unit: str = Field(description="of the numbers, in the order of the axis; `1` where there is none")
+    meaning: Text
+
+
+class GraphSpec(Config):
+    """One ONNX file, self-contained (no external data)."""
+
+    file: Text = Field(description="relative to the folder of artifact.yaml")
+    sha256: Sha256
+    inputs: tuple[TensorSpec, ...] = Field(min_length=1)
+    outputs: tuple[TensorSpec, ...] = Field(min_length=1)
+
+
+class RobotSpec(Config):
+    """The robot that the artifact was trained on."""
+
+    name: Text
+    model_hash: Sha256 = Field(description="`Robot.model_hash`")
+    joint_names: tuple[Text, ...] = Field(min_length=1, description="in order, as robot.yaml writes them: no prefix")
+
+
+class GoalEntry(Config):
+    """One number of the goal."""
+
+    name: Text
+    unit: str
+
+
+class TaskSpec(Config):
+    """The task that the artifact was trained on."""
+
+    kind: Text
+    goal_layout: tuple[GoalEntry, ...]
+
+
+class Box(Config):
+    """Bounds of the training data, one number per entry."""
+
+    lower: tuple[float, ...]
+    upper: tuple[float, ...]
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Box:
+        if len(self.lower) != len(self.upper):
+            raise ValueError(f"lower has {len(self.lower)} numbers and upper {len(self.upper)}: must be as many")
+        for i, (low, high) in enumerate(zip(self.lower, self.upper, strict=True)):
+            if low > high:
+                raise ValueError(f"lower[{i}] = {low} is above upper[{i}] = {high}")
+        return self
+
+
+class RangesSpec(Config):
+    """Where training data was: outside, nothing that was learned is used."""
+
+    x: Box = Field(description="states, [rad, rad/s]")
+    goal: Box = Field(description="goals, in the units of `task.goal_layout`")
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingRange:
+    """`RangesSpec` as arrays, read-only: `x` (2, nx) and `goal` (2, goal), lower and upper row."""
+
+    x: Array
+    goal: Array
+
+    @classmethod
+    def of(cls, ranges: RangesSpec) -> TrainingRange:
+        """Make the arrays."""
+        rows = [np.array([box.lower, box.upper]) for box in (ranges.x, ranges.goal)]
+        for array in rows:
+            array.flags.writeable = False
+        return cls(*rows)
+
+    def inside(self, x: Array, goal: Array) -> bool:
+        """True if the (nx,) state and the goal lie in the box; NaN never does."""
+        within_x = (x >= self.x[0]).all() and (x <= self.x[1]).all()
+        return bool(within_x and (goal >= self.goal[0]).all() and (goal <= self.goal[1]).all())
+
+
+class TrainingSpec(Config):
+    """How to make the artifact again."""
+
+    system: Text = Field(description="training system, folder below training/dpvp_training/systems/")
+    config: dict[str, JsonValue] = Field(description="resolved configuration of the run")
+    seed: int
+    commit: Text = Field(description="of the source that trained it")
+    libraries: dict[str, str] = Field(description="versions by name of the package")
+
+
+class Metric(Config):
+    """A measured number beside that of the method it has to beat."""
+
+    value: float
+    baseline: float
+
+
+class GoldenSpec(Config):
+    """Recorded answers of every graph, see `dpvp.learned.artifact.seal`."""
+
+    file: Text = Field(description="JSON, relative to the folder of artifact.yaml")
+
+
+class Contract(Config):
+    """The content of `artifact.yaml`."""
+
+    schema_version: Literal[1]
+    robot: RobotSpec
+    task: TaskSpec
+    dt: float = Field(gt=0, description="length of a node, s")
+    horizon: int = Field(gt=0, description="control nodes T of the problems in the training data")
+    graphs: dict[Head, GraphSpec] = Field(min_length=1)
+    ranges: RangesSpec
+    training: TrainingSpec
+    metrics: dict[str, Metric]
+    golden: GoldenSpec
+
+
+@dataclass(frozen=True)
+class Signature:
+    """Names and shapes that a head must have; letters stand for sizes, see the table of this module."""
+
+    inputs: Mapping[str, Shape]
+    outputs: Mapping[str, Shape]
+
+
+_ASKED: Mapping[str, Shape] = {"x": (1, "nx"), "goal": (1, "goal")}
+SIGNATURES: Mapping[str, Signature] = {
+    "policy": Signature(_ASKED, {"u": (1, "nu")}),
+    "trajectory": Signature(_ASKED, {"xs": ("T+1", "nx"), "us": ("T", "nu")}),
+    "value": Signature(
+        {"x": (1, "nx"), "e": (1, "ne")},
+        {"V": (1,), "V_x": (1, "ndx"), "V_e": (1, "ne"), "R_x": ("nr", "ndx"), "R_e": ("nr", "ne")},
+    ),
+    "critic": Signature({**_ASKED, "u": (1, "nu")}, {"Q": (1,)}),
+    "primitive": Signature(_ASKED, {"weights": ("nb", "nv"), "attractor": (1, "nv"), "xs": ("T+1", "nx")}),
+}
+
+
+def read_contract(file: Path) -> Contract:
+    """Read artifact.yaml; see `make_contract` for the errors."""
+    try:
+        content = read_yaml(file)
+    except ConfigError as error:
+        raise ArtifactError(file, error.key, error.expected, error.value) from None
+    version = content.get("schema_version", "(absent)")
+    if version != SCHEMA_VERSION:
+        hint = "export the artifact again, or use the dpvp that wrote it"
+        raise ArtifactError(file, "schema_version", f"{SCHEMA_VERSION}, all that this dpvp reads", version, hint)
+    return make_contract(file, content)
+
+
+def make_contract(file: Path, content: dict[str, Any]) -> Contract:
+    """Validate the `content` of artifact.yaml.
+
+    Raises:
+        ArtifactError: another schema version, an unknown key, a missing or an unusable value.
+    """
+    try:
+        return validate(Contract, content, file)
+    except ConfigError as error:
+        raise ArtifactError(file, error.key, error.expected, repr(error.value)) from None
+
+
+def describe_robot(robot: Robot) -> dict[str, Any]:
+    """Return the `robot` section of a contract; joint names are those of robot.yaml, which no prefix changes."""
+    names = [joint.name for joint in load(RobotConfig, robot.folder / "robot.yaml").joints]
+    return {"name": robot.name, "model_hash": robot.model_hash, "joint_names": names}
+
+
+def check_owner(file: Path, contract: Contract, robot: Robot, task: Task) -> None:
+    """Refuse an artifact of another robot or task.
+
+    Raises:
+        ArtifactError: naming the first field that differs.
+    """
+
+    def require(field: str, expected: object, found: object, hint: str = "") -> None:
+        if expected != found:
+            raise ArtifactError(file, field, expected, found, hint)
+
+    mine, its = describe_robot(robot), contract.robot
+    require("robot.name", mine["name"], its.name)
+    changed = f"the model of {robot.name} is not the one of the training: train again"
+    require("robot.model_hash", mine["model_hash"], its.model_hash, changed)
+    require("robot.joint_names", ", ".join(mine["joint_names"]), ", ".join(its.joint_names), "in this order")
+    layout, ranges = contract.task.goal_layout, contract.ranges
+    require("task.kind", cast(_Configured, task).config.kind, contract.task.kind)
+    names = ", ".join(entry.name for entry in layout)
+    require("task.goal_layout", f"{task.goal_size} numbers", f"{len(layout)} numbers", f"it has {names}")
+    require("dt", task.dt, contract.dt, "nodes of the task must be as long as in the training, s")
+    require("ranges.x", f"{robot.nx} numbers", f"{len(ranges.x.lower)} numbers")
+    require("ranges.goal", f"{task.goal_size} numbers", f"{len(ranges.goal.lower)} numbers")
+
+
+class _Configured(Protocol):
+    config: Any
+
+
+def check_signature(file: Path, head: str, spec: GraphSpec, sizes: Mapping[str, int]) -> None:
+    """Refuse a graph that is not described as its head demands; `sizes` gives the letters that are not free.
+
+    Raises:
+        ArtifactError: naming the tensor, its expected and its found shape.
+    """
+    known = dict(sizes)
+    for side in ("inputs", "outputs"):
+        wanted: Mapping[str, Shape] = getattr(SIGNATURES[head], side)
+        given: dict[str, tuple[int, ...]] = {tensor.name: tensor.shape for tensor in getattr(spec, side)}
+        field = f"graphs.{head}.{side}"
+        if sorted(given) != sorted(wanted) or len(getattr(spec, side)) != len(given):
+            names = [tensor.name for tensor in getattr(spec, side)]
+            raise ArtifactError(file, field, ", ".join(wanted), ", ".join(names))
+        for name, shape in wanted.items():
+            for size, found in zip(shape, given[name], strict=False):
+                if isinstance(size, str):
+                    known.setdefault(size, found)  # a free size is what the first tensor that has it says
+            expected = tuple(known.get(size, 0) if isinstance(size, str) else size for size in shape)
+            if given[name] != expected:
+                raise ArtifactError(file, f"{field}.{name}.shape", f"{expected} = {_words(shape)}", given[name])
+
+
+def _words(shape: Shape) -> str:
+    return f"({', '.join(str(size) for size in shape)})"

@@ -1,0 +1,298 @@
+"""MCAP: a run on disk, written so that Foxglove and `ros2 bag` read it and a kill loses half a second at most.
+
+Messages are kept as the CDR bytes that came over the wire. Chunks are closed and handed to the operating system at
+least every `FLUSH_EVERY` seconds; what is in the file is then safe from a kill -9, though not from a power cut. A file
+that was cut off has no index: `read_messages` reads it all the same and `recover` gives it one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import re
+import struct
+import sys
+import time
+from collections.abc import Callable, Collection, Iterator, KeysView, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import IO, Any
+
+import yaml
+import zstandard
+from mcap.exceptions import InvalidMagic, McapError
+from mcap.records import Channel, Footer, McapRecord, Message, Metadata, Schema
+from mcap.stream_reader import StreamReader
+from mcap.well_known import MessageEncoding, Profile, SchemaEncoding
+from mcap.writer import Writer
+from mcap_ros2.decoder import DecoderFactory
+
+from dpvp import __version__
+from dpvp.errors import ConfigError, EnvironmentProblem, MessageError
+
+log = logging.getLogger(__name__)
+
+FLUSH_EVERY = 0.5  # s, longest time that a message stays in memory while others arrive
+_MAGIC = b"\x89MCAP0\r\n"
+_FOREVER = (("sec", 9223372036), ("nsec", 854775807))  # how ROS writes an infinite duration
+_PRIMITIVE = re.compile(r"(bool|byte|char|w?string|float32|float64|u?int(8|16|32|64))")
+_FIELD = re.compile(r"^\s*([A-Za-z][A-Za-z0-9_/]*)(?:<=\d+)?(?:\[[^\]]*\])?\s+[A-Za-z]", re.MULTILINE)
+_BROKEN = (McapError, struct.error, ValueError, RuntimeError, zstandard.ZstdError)  # what a torn record raises
+
+
+@dataclass(frozen=True)
+class OfferedQos:
+    """What one publisher of a topic offers, in ROS's own words, so that `ros2 bag play` can offer the same."""
+
+    reliability: str = "reliable"
+    durability: str = "volatile"
+    history: str = "keep_last"
+    depth: int = 10
+
+    def as_rosbag2(self) -> dict[str, Any]:
+        """Return the mapping that rosbag2 (Jazzy and later) keeps in a channel's metadata."""
+        return {
+            "history": self.history,
+            "depth": self.depth,
+            "reliability": self.reliability,
+            "durability": self.durability,
+            "deadline": dict(_FOREVER),
+            "lifespan": dict(_FOREVER),
+            "liveliness": "automatic",
+            "liveliness_lease_duration": dict(_FOREVER),
+            "avoid_ros_namespace_conventions": False,
+        }
+
+
+@lru_cache
+def schema_text(type_name: str) -> str:
+    """Return the definition of `type_name` (`sensor_msgs/msg/JointState`) followed by all it depends on.
+
+    The text is that of the .msg files of the installed message packages.
+
+    Raises:
+        EnvironmentProblem: a package that the type needs is not installed.
+    """
+    texts = {type_name: _definition(type_name)}
+    waiting = [type_name]
+    while waiting:
+        outer = waiting.pop()
+        for found in _FIELD.findall(texts[outer]):
+            if _PRIMITIVE.fullmatch(found):
+                continue
+            package, name = found.split("/")[0] if "/" in found else outer.split("/")[0], found.split("/")[-1]
+            inner = f"{package}/msg/{name}"
+            if inner not in texts:
+                texts[inner] = _definition(inner)
+                waiting.append(inner)
+    rest = [f"{'=' * 80}\nMSG: {name.replace('/msg/', '/')}\n{text}" for name, text in list(texts.items())[1:]]
+    return "\n".join([texts[type_name], *rest])
+
+
+def _definition(type_name: str) -> str:
+    package, _, name = type_name.partition("/msg/")
+    prefixes = [*(p for p in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if p), sys.prefix]
+    files = [Path(prefix) / "share" / package / "msg" / f"{name}.msg" for prefix in prefixes]
+    for file in files:
+        if file.is_file():
+            return file.read_text(encoding="utf-8").replace("\r\n", "\n")
+    looked = ", ".join(str(file) for file in files)
+    raise EnvironmentProblem(f"message type {type_name} is not installed (looked for {looked}); install {package}")
+
+
+class McapRecorder:
+    """Writes one MCAP file; holds a lock on it, so that nobody takes a file that is still growing for a broken one."""
+
+    def __init__(
+        self, file: Path, flush_every: float = FLUSH_EVERY, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Create `file`.
+
+        Args:
+            file: must not exist: a recording is never overwritten.
+            flush_every: longest time between two chunks while messages arrive, s.
+            clock: gives seconds that never go back.
+
+        Raises:
+            ConfigError: the file exists or cannot be created.
+        """
+        try:
+            self._stream = file.open("xb")
+        except OSError as error:
+            raise ConfigError(file, "(file)", file.name, f"must be new and writable ({error.strerror})") from None
+        fcntl.flock(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._flush_every, self._clock = flush_every, clock
+        self._writer = Writer(self._stream)
+        self._writer.start(Profile.ROS2, f"dpvp {__version__}")
+        self._schemas: dict[str, int] = {}
+        self._channels: dict[str, int] = {}
+        self._counts: dict[str, int] = {}
+        self.flush()
+
+    def __enter__(self) -> McapRecorder:
+        """Return self."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the file."""
+        self.close()
+
+    @property
+    def topics(self) -> KeysView[str]:
+        """Topics announced so far."""
+        return self._channels.keys()
+
+    def add_topic(self, topic: str, type_name: str, qos: Sequence[OfferedQos] = (), type_hash: str = "") -> None:
+        """Announce `topic`; nothing happens if that was done before.
+
+        Args:
+            topic: full name, `/joint_states`.
+            type_name: `sensor_msgs/msg/JointState`.
+            qos: what its publishers offer.
+            type_hash: ROS's hash of the type (`RIHS01_...`), if known.
+        """
+        if topic in self._channels:
+            return
+        if type_name not in self._schemas:
+            text = schema_text(type_name).encode()
+            self._schemas[type_name] = self._writer.register_schema(type_name, SchemaEncoding.ROS2, text)
+        offers = yaml.safe_dump([one.as_rosbag2() for one in qos], sort_keys=False) if qos else ""
+        metadata = {"offered_qos_profiles": offers, "topic_type_hash": type_hash}
+        schema = self._schemas[type_name]
+        self._channels[topic] = self._writer.register_channel(topic, MessageEncoding.CDR, schema, metadata)
+        self._counts[topic] = 0
+
+    def write(self, topic: str, cdr: bytes, log_time: float, publish_time: float | None = None) -> None:
+        """Append one message.
+
+        Args:
+            topic: announced by `add_topic`.
+            cdr: the serialised message.
+            log_time: when it was received, s since 1970.
+            publish_time: when it was sent, s since 1970; `log_time` if unknown.
+        """
+        if topic not in self._channels:
+            raise MessageError(f"topic {topic} was not announced with add_topic; known: {', '.join(self._channels)}")
+        logged = round(log_time * 1e9)
+        published = logged if publish_time is None else round(publish_time * 1e9)
+        self._writer.add_message(self._channels[topic], logged, cdr, published, self._counts[topic])
+        self._counts[topic] += 1
+        if self._clock() - self._flushed >= self._flush_every:
+            self.flush()
+
+    def flush(self) -> None:
+        """End the chunk in progress and hand everything to the operating system; call it when messages pause."""
+        self._writer.flush()
+        self._flushed = self._clock()
+
+    def close(self) -> None:
+        """Write the index and close; harmless when called again."""
+        if not self._stream.closed:
+            self._writer.finish()
+            self._stream.close()
+
+
+def read_messages(file: Path, topics: Collection[str] | None = None) -> Iterator[tuple[str, float, Any]]:
+    """Yield (topic, log time in s, decoded message) in the order of the file, up to where it was cut off.
+
+    Args:
+        file: an MCAP file with ROS 2 messages; it may still be growing.
+        topics: full names of those wanted; all when None.
+
+    Raises:
+        ConfigError: there is no such file or it is not MCAP.
+    """
+    factory, schemas, channels = DecoderFactory(), dict[int, Schema](), dict[int, Channel]()
+    with _open(file) as stream:
+        for record in _whole_records(stream, file):
+            if isinstance(record, Schema):
+                schemas[record.id] = record
+            elif isinstance(record, Channel):
+                channels[record.id] = record
+            elif isinstance(record, Message):
+                channel = channels[record.channel_id]
+                if topics is not None and channel.topic not in topics:
+                    continue
+                decode = factory.decoder_for(channel.message_encoding, schemas.get(channel.schema_id))
+                if decode is not None:
+                    yield channel.topic, record.log_time * 1e-9, decode(record.data)
+
+
+def recover(file: Path) -> bool:
+    """Rewrite a file that was cut off as a complete one that holds every whole message.
+
+    Returns:
+        True if the file was rewritten, False if it was complete or is still being recorded.
+
+    Raises:
+        ConfigError: there is no such file or it is not MCAP.
+    """
+    with _open(file) as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        if _is_complete(stream):
+            return False
+        part = file.with_name(file.name + ".part")
+        with part.open("wb") as output:
+            _copy(_whole_records(stream, file), Writer(output))
+            output.flush()
+            os.fsync(output.fileno())
+        part.replace(file)
+    log.info("%s had been cut off and is complete again", file)
+    return True
+
+
+def _copy(records: Iterator[McapRecord], writer: Writer) -> None:
+    """Write schemas, channels, messages and metadata anew, with an index; ids may change."""
+    schemas, channels = {0: 0}, dict[int, int]()
+    writer.start(Profile.ROS2, f"dpvp {__version__}")
+    for record in records:
+        if isinstance(record, Schema) and record.id not in schemas:
+            schemas[record.id] = writer.register_schema(record.name, record.encoding, record.data)
+        elif isinstance(record, Channel) and record.id not in channels:
+            schema = schemas[record.schema_id]
+            encoding = record.message_encoding
+            channels[record.id] = writer.register_channel(record.topic, encoding, schema, dict(record.metadata))
+        elif isinstance(record, Message):
+            channel = channels[record.channel_id]
+            writer.add_message(channel, record.log_time, record.data, record.publish_time, record.sequence)
+        elif isinstance(record, Metadata):
+            writer.add_metadata(record.name, dict(record.metadata))
+    writer.finish()
+
+
+def _open(file: Path) -> IO[bytes]:
+    try:
+        return file.open("rb")
+    except OSError as error:
+        raise ConfigError(file, "(file)", file.name, f"must be readable: {error.strerror}") from None
+
+
+def _is_complete(stream: IO[bytes]) -> bool:
+    size = stream.seek(0, os.SEEK_END)
+    stream.seek(max(0, size - len(_MAGIC)))
+    complete = size > len(_MAGIC) and stream.read() == _MAGIC
+    stream.seek(0)
+    return complete
+
+
+def _whole_records(stream: IO[bytes], file: Path) -> Iterator[McapRecord]:
+    """Yield records up to the end or to the first that is not whole."""
+    records = iter(StreamReader(stream, validate_crcs=True).records)
+    while True:
+        try:
+            record = next(records)
+        except InvalidMagic:
+            raise ConfigError(file, "(content)", file.name, "must be an MCAP file") from None
+        except StopIteration:
+            return
+        except _BROKEN as error:
+            log.warning("%s ends early (%s); everything before is used", file, error or type(error).__name__)
+            return
+        yield record
+        if isinstance(record, Footer):
+            return

@@ -1,0 +1,144 @@
+"""RunMetrics: what a run achieved, as a handful of numbers, computed while it lasts."""
+
+from __future__ import annotations
+
+import json
+import math
+from array import array
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from dpvp.plan import Array
+from dpvp.scenario import Scenario
+
+
+class RunMetrics:
+    """Takes plain values as they come and sums them up at any time.
+
+    Time is that of the plant, from the stamps of its states. A goal counts from the first state that follows it; when
+    the plant's clock goes back, the run starts anew. The goal is reached at the first moment from which on
+    `task.reached` held without a break, up to now.
+    """
+
+    def __init__(self, scenario: Scenario, run_dir: Path) -> None:
+        """Start with nothing; `run_dir` is only repeated in the summary."""
+        self._scenario, self._run_dir = scenario, run_dir
+        limits = scenario.robot.limits
+        self._velocity_limit, self._effort_limit = limits.velocity, limits.effort
+        self._plan_ms, self._age_ms = array("d"), array("d")
+        self._goal: Array | None = None
+        self._x: Array | None = None
+        self._begin = self._t = self._goal_since = self._reached_since = math.nan
+        self._peak_velocity = self._peak_effort = math.nan
+        self._loop: dict[str, str] = {}
+
+    @property
+    def reached_since(self) -> float:
+        """Plant time since when the goal has been reached without a break, s; NaN if it is not."""
+        return self._reached_since
+
+    def goal(self, p: ArrayLike) -> None:
+        """Take the goal, in the task's units; a goal that is set again is to be reached again."""
+        self._goal = np.array(p, dtype=np.float64)
+        self._goal_since = self._reached_since = math.nan
+
+    def state(self, t: float, q: ArrayLike, v: ArrayLike, effort: ArrayLike | None = None) -> None:
+        """Take a state of the robot.
+
+        Args:
+            t: when it was measured, plant time, s.
+            q: (n,) joint positions, rad, in the robot's joint order.
+            v: (n,) joint velocities, rad/s.
+            effort: (n,) measured joint torques, Nm; None where the plant measures none.
+        """
+        if not t >= self._t:  # the first state, or a plant that was set back
+            self._begin, self._goal_since, self._reached_since = t, math.nan, math.nan
+        self._t, self._x = t, np.concatenate([q, v]).astype(np.float64)
+        self._peak_velocity = _peak(self._peak_velocity, v, self._velocity_limit)
+        if effort is not None:
+            self._peak_effort = _peak(self._peak_effort, effort, self._effort_limit)
+        if self._goal is None:
+            return
+        if math.isnan(self._goal_since):
+            self._goal_since = t
+        if not self._scenario.task.reached(self._x, self._goal):
+            self._reached_since = math.nan
+        elif math.isnan(self._reached_since):
+            self._reached_since = t
+
+    def plan_ms(self, value: float) -> None:
+        """Take the time from the arrival of a state to the plan made from it, ms."""
+        self._plan_ms.append(value)
+
+    def state_age_ms(self, value: float) -> None:
+        """Take the age that the state behind a control had when the plant applied it, ms."""
+        self._age_ms.append(value)
+
+    def loop(self, values: Mapping[str, str]) -> None:
+        """Take the key-value pairs of the loop's diagnostics."""
+        self._loop = dict(values)
+
+    def summary(self) -> dict[str, Any]:
+        """Return everything known by now; NaN where nothing is known.
+
+        `success` is true if the goal is reached now, has been for `run.settle` seconds and was within `run.within`.
+        """
+        task, run, goal, x = self._scenario.task, self._scenario.config.run, self._goal, self._x
+        reached_at = self._reached_since - self._goal_since
+        settled = self._t - self._reached_since
+        return {
+            "scenario": self._scenario.name,
+            "success": reached_at <= run.within and settled >= run.settle - 1e-9,
+            "goal": None if goal is None else goal.tolist(),
+            "final_error_m": math.nan if goal is None or x is None else task.error(x, goal),
+            "final_speed_rad_s": math.nan if x is None else float(np.linalg.norm(x[self._scenario.robot.nq :])),
+            "reached_at_s": reached_at,
+            "plan_ms": _percentiles(self._plan_ms),
+            "state_age_ms": _percentiles(self._age_ms),
+            "missed_share": _number(self._loop, "missed_share"),
+            "periods": _number(self._loop, "periods"),
+            "duration_s": self._t - self._begin,
+            "peak_effort_share": self._peak_effort,
+            "peak_velocity_share": self._peak_velocity,
+            "run_dir": str(self._run_dir),
+        }
+
+
+def write_metrics(file: Path, summary: Mapping[str, Any]) -> None:
+    """Write `summary` as JSON, NaN and infinity as null; a reader sees the old content or the new, never a half."""
+    part = file.with_name(f".{file.name}.part")
+    part.write_text(json.dumps(_without_nan(summary), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    part.replace(file)
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _peak(peak: float, values: ArrayLike, limits: Array) -> float:
+    """Return the larger of `peak` and the largest share of its limit among `values`; NaN counts for nothing."""
+    return float(np.fmax(peak, np.fmax.reduce(np.abs(values) / limits)))
+
+
+def _percentiles(values: array[float]) -> dict[str, float]:
+    if not values:
+        return {"p50": math.nan, "p99": math.nan}
+    middle, high = np.nanpercentile(np.frombuffer(values), [50, 99])
+    return {"p50": float(middle), "p99": float(high)}
+
+
+def _number(values: Mapping[str, str], key: str) -> float:
+    """Read the number written under `key`: an int where it is one, NaN where there is none."""
+    try:
+        number = float(values[key])
+    except (KeyError, ValueError):
+        return math.nan
+    return int(number) if number.is_integer() and "." not in values[key] else number

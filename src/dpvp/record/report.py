@@ -1,0 +1,235 @@
+"""A recorded run, read back: the series behind its picture and its metrics, and both drawn and written anew."""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dpvp.errors import ConfigError, EnvironmentProblem, MessageError
+from dpvp.plan import Array
+from dpvp.record.mcap import read_messages, recover
+from dpvp.record.metrics import RunMetrics, write_metrics
+from dpvp.record.rundir import new_run_dir
+from dpvp.robot import JointMap, Robot
+from dpvp.scenario import Scenario, load_scenario
+from dpvp.view.plots import RunSeries, draw_run
+
+log = logging.getLogger(__name__)
+
+SCENARIO, RECORDING, METRICS, PICTURE = "scenario.yaml", "run.mcap", "metrics.json", "run.png"
+LOOP_STATUS = "mpc_node: loop"  # name of the status in /diagnostics that the metrics are taken from
+_DRAWN_STATES = 20_000  # a longer run is drawn with every second, third, ... state
+_TIME_PREFIX = re.compile(r"^[\dT:.\-]+_(?=.)")
+
+
+@dataclass(frozen=True, eq=False)
+class JointSample:
+    """One JointState in the robot's joint order: `t` plant time, s; `q`, `v`, `effort` (n,), rad, rad/s, Nm."""
+
+    t: float
+    q: Array
+    v: Array
+    effort: Array | None
+
+
+class JointReader:
+    """Reads JointState messages of one robot; the joint map is made once per order of names seen."""
+
+    def __init__(self, robot: Robot) -> None:
+        """Read states of `robot`."""
+        self._expected = robot.joint_names
+        self._map = JointMap(robot.joint_names, robot.joint_names)
+        self._names: list[str] = list(robot.joint_names)
+
+    def read(self, message: Any) -> JointSample:
+        """Return the state in a message, decoded by rclpy or from MCAP; without efforts if it carries none.
+
+        Raises:
+            MessageError: joint names that are not the robot's or arrays of the wrong length.
+        """
+        if message.name != self._names:
+            self._map, self._names = JointMap(self._expected, message.name), list(message.name)
+        stamp, reorder = message.header.stamp, self._map.reorder
+        effort = reorder(message.effort) if len(message.effort) else None
+        t = stamp.sec + 1e-9 * stamp.nanosec
+        return JointSample(t, reorder(message.position), reorder(message.velocity), effort)
+
+
+class RunFeed:
+    """Hands the content of a run's messages to `RunMetrics`; who decoded them makes no difference."""
+
+    def __init__(self, robot: Robot, metrics: RunMetrics) -> None:
+        """Feed `metrics` with what happens to `robot`."""
+        self._metrics, self._joints, self._complained = metrics, JointReader(robot), False
+        self._takers: dict[str, Callable[[Any], Any]] = {
+            "joint_states": self._take_joints,
+            "mpc_node/plan_ms": lambda message: metrics.plan_ms(message.data),
+            "mpc_node/active_goal": self._take_goal,
+            "world_node/state_age_ms": lambda message: metrics.state_age_ms(message.data),
+            "diagnostics": self._take_diagnostics,
+        }
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """Names, below the namespace, of the topics that matter to the metrics."""
+        return tuple(self._takers)
+
+    def topic_of(self, full_name: str) -> str | None:
+        """Return which of `topics` a full name with any namespace stands for; None for the others."""
+        return next((t for t in self._takers if full_name == f"/{t}" or full_name.endswith(f"/{t}")), None)
+
+    def take(self, topic: str, message: Any) -> JointSample | None:
+        """Take one message of one of `topics`; return the robot's state if that is what it holds."""
+        sample = self._takers[topic](message)
+        return sample if isinstance(sample, JointSample) else None
+
+    def _take_joints(self, message: Any) -> JointSample | None:
+        try:
+            sample = self._joints.read(message)
+        except MessageError as error:
+            if not self._complained:
+                log.warning("joint states that are not used: %s", error)
+            self._complained = True
+            return None
+        self._metrics.state(sample.t, sample.q, sample.v, sample.effort)
+        return sample
+
+    def _take_goal(self, message: Any) -> None:
+        point = message.pose.position
+        self._metrics.goal((point.x, point.y, point.z))
+
+    def _take_diagnostics(self, message: Any) -> None:
+        for status in message.status:
+            if status.name.endswith(LOOP_STATUS):
+                self._metrics.loop({value.key: value.value for value in status.values})
+
+
+def open_run(scenario: str, folder: str) -> tuple[Scenario, Path]:
+    """Return the scenario and the folder of a run that begins, the folder with `scenario.yaml` in it.
+
+    Args:
+        scenario: name of a scenario or path of its file.
+        folder: made if missing; empty: `runs/<time>_<scenario>` below the working directory.
+
+    Raises:
+        ConfigError: the scenario cannot be used.
+        EnvironmentProblem: the folder cannot be written.
+    """
+    loaded = load_scenario(scenario)
+    loaded.name = _TIME_PREFIX.sub("", loaded.name)
+    if not folder:
+        return loaded, new_run_dir(loaded, Path("runs"))
+    path = Path(folder).resolve()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        if not (path / SCENARIO).exists():
+            loaded.save(path / SCENARIO)
+    except OSError as error:
+        raise EnvironmentProblem(f"{path}: cannot be the folder of a run ({error.strerror}); choose another") from None
+    return loaded, path
+
+
+def load_run(folder: Path) -> Scenario:
+    """Return the scenario of the run in `folder`.
+
+    Raises:
+        ConfigError: the folder does not hold a run.
+    """
+    for name in (SCENARIO, RECORDING):
+        if not (folder / name).is_file():
+            raise ConfigError(folder, "run", name, "is missing here; give the folder of a run, runs/<time>_<scenario>")
+    scenario = load_scenario(str(folder.resolve() / SCENARIO))
+    scenario.name = _TIME_PREFIX.sub("", scenario.name)
+    return scenario
+
+
+def read_run(folder: Path) -> tuple[RunMetrics, RunSeries]:
+    """Read the recording in `folder` from its first message to its last whole one.
+
+    Raises:
+        ConfigError: the folder does not hold a run.
+    """
+    scenario = load_run(folder)
+    metrics = RunMetrics(scenario, folder)
+    feed = RunFeed(scenario.robot, metrics)
+    states, goals = list[tuple[float, JointSample]](), list[tuple[float, Array]]()
+    scalars: dict[str, list[tuple[float, float]]] = {"mpc_node/plan_ms": [], "world_node/state_age_ms": []}
+    for full_name, when, message in read_messages(folder / RECORDING):
+        topic = feed.topic_of(full_name)
+        if topic is None:
+            continue
+        sample = feed.take(topic, message)
+        if sample is not None:
+            states.append((when, sample))
+        elif topic in scalars:
+            scalars[topic].append((when, message.data))
+        elif topic == "mpc_node/active_goal":
+            point = message.pose.position
+            goals.append((when, np.array([point.x, point.y, point.z])))
+    return metrics, _series(scenario, metrics, states, goals, scalars)
+
+
+def write_report(folder: Path) -> dict[str, Any]:
+    """Mend the recording in `folder` if it was cut off, write its metrics and picture anew, return the metrics.
+
+    Raises:
+        ConfigError: the folder does not hold a run.
+    """
+    load_run(folder)
+    recover(folder / RECORDING)
+    metrics, series = read_run(folder)
+    summary = metrics.summary()
+    write_metrics(folder / METRICS, summary)
+    draw_run(series, folder / PICTURE)
+    return summary
+
+
+def _series(
+    scenario: Scenario,
+    metrics: RunMetrics,
+    states: list[tuple[float, JointSample]],
+    goals: list[tuple[float, Array]],
+    scalars: dict[str, list[tuple[float, float]]],
+) -> RunSeries:
+    """Put what was read on one time axis that starts with the first goal, or with the first state if there is none."""
+    robot, config = scenario.robot, scenario.config
+    starts = [when for when, _ in goals[:1] or states[:1]]
+    begin = starts[0] if starts else 0.0
+    reached = next((when - begin for when, s in states if s.t >= metrics.reached_since), math.nan)
+    states = states[:: max(1, math.ceil(len(states) / _DRAWN_STATES))]
+    unknown = np.full(robot.nu, math.nan)
+    plans, ages = (np.array(scalars[name]).reshape(-1, 2) for name in scalars)
+    summary = metrics.summary()
+    return RunSeries(
+        title=scenario.name,
+        joint_names=robot.joint_names,
+        t=np.array([when - begin for when, _ in states]),
+        error=np.array([_error(scenario, when, sample, goals) for when, sample in states]),
+        velocity=np.array([sample.v for _, sample in states]).reshape(-1, robot.nv),
+        effort=np.array([unknown if s.effort is None else s.effort for _, s in states]).reshape(-1, robot.nu),
+        velocity_limit=robot.limits.velocity,
+        effort_limit=robot.limits.effort,
+        plan_t=plans[:, 0] - begin,
+        plan_ms=plans[:, 1],
+        age_t=ages[:, 0] - begin,
+        age_ms=ages[:, 1],
+        period_ms=1e3 / config.rates.plan,
+        goal_t=np.array([when - begin for when, _ in goals]),
+        reached_t=reached,
+        reached_after=summary["reached_at_s"],
+        success_error=config.task.success.error,
+        final_error=summary["final_error_m"],
+    )
+
+
+def _error(scenario: Scenario, when: float, sample: JointSample, goals: list[tuple[float, Array]]) -> float:
+    """Return the error towards the goal that was set at log time `when`; NaN before the first."""
+    goal = next((p for since, p in reversed(goals) if since <= when), None)
+    return math.nan if goal is None else scenario.task.error(np.concatenate([sample.q, sample.v]), goal)

@@ -1,0 +1,298 @@
+"""Which processes a scenario needs: one description that feeds `dpvp run` and the launch files alike."""
+
+from __future__ import annotations
+
+import os
+import xml.etree.ElementTree as ET
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from dpvp.config import Config, read_yaml, share_directory
+from dpvp.errors import ConfigError
+from dpvp.robot import Mode, robot_urdf
+from dpvp.ros.controllers import FEEDBACK, ControllerGroup, controller_groups
+from dpvp.scenario import Scenario
+
+_MANAGER_PATIENCE = "60"  # s in which a simulator must have loaded the controller manager
+_PLUGIN_PACKAGES = {
+    "gazebo": "gz_ros2_control",
+    "topic": "joint_state_topic_hardware_interface",
+    "hardware": "lbr_ros2_control",
+}
+_ENVIRONMENT = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}  # of dpvp's own nodes
+
+
+class Bringup(Config):
+    """What to start; every field is an argument of the launch files."""
+
+    mode: Mode = Field("mujoco", description="the plant; mock has no physics, topic is a plant of your own on topics")
+    plant: Literal["auto", "dpvp", "ros2_control", "none"] = Field(
+        "auto",
+        description="who runs the plant: dpvp's own MuJoCo world (mode mujoco), ros2_control, or none of these because "
+        "it runs already; auto is ros2_control, and dpvp where mode mujoco lacks packages for that",
+    )
+    driver: Literal["lbr", "kuka"] = Field(
+        "lbr", description="hardware driver: lbr_fri_ros2_stack, or kuka_drivers (with plant none only)"
+    )
+    robot_ip: str = Field("", description="address of the robot's controller, mode hardware; empty: as in the URDF")
+    namespace: str = Field("", pattern=r"^[A-Za-z0-9_/]*$", description="namespace of all nodes and topics")
+    goal: str = Field("", description="goal at start in the task's units, as 'x y z'; empty: that of the scenario")
+    start: Literal["auto", "true", "false"] = Field(
+        "auto", description="follow plans at once; auto: only in simulation, elsewhere call mpc_node/start"
+    )
+    lock_step: bool = Field(False, description="plant and planner wait for each other (dpvp's world only)")
+    controllers_file: str = Field("", description="controllers.yaml to use instead of the robot's own")
+    rviz: bool = Field(False, description="start rviz2")
+    foxglove: bool = Field(False, description="start foxglove_bridge")
+    view: bool = Field(False, description="start dpvp's view in the browser")
+    record: bool = Field(True, description="record the run into run_dir")
+    run_dir: str = Field("", description="folder of the run; empty: runs/<time>_<scenario>")
+    headless: bool = Field(True, description="no window of the simulator")
+
+    @field_validator("goal")
+    @classmethod
+    def _numbers(cls, goal: str) -> str:
+        """Accept `0.4 0.1 0.6`, `0.4, 0.1, 0.6` and `[0.4, 0.1, 0.6]`."""
+        plain = " ".join(goal.replace(",", " ").strip("[] ").split())
+        try:
+            [float(number) for number in plain.split()]
+        except ValueError:
+            raise ValueError("must be numbers, as 'x y z'") from None
+        return plain
+
+    @property
+    def use_sim_time(self) -> bool:
+        """True where a simulator publishes /clock."""
+        return self.mode in ("mujoco", "gazebo")
+
+    @property
+    def track_at_once(self) -> bool:
+        """True if plans are followed without waiting for a service call."""
+        return self.use_sim_time if self.start == "auto" else self.start == "true"
+
+
+@dataclass(frozen=True)
+class ProcessSpec:
+    """One process.
+
+    Attributes:
+        name: what other specs and messages refer to; also the name of the node where it has one only.
+        package, executable: as `ros2 run` takes them; an empty package means a plain command.
+        parameters: ROS parameters.
+        parameter_files: ROS parameter files, after which `parameters` apply.
+        arguments: command line.
+        environment: added to the environment.
+        after: name of a spec that has to end well before this one starts.
+        once: it does its work and ends; when it fails, the whole bring-up ends.
+        required: the whole bring-up ends when this process ends.
+        optional: left out where its package is not installed.
+        needs: packages that it loads, besides its own.
+        patience: s that it may take to end when it is asked to.
+    """
+
+    name: str
+    package: str
+    executable: str
+    parameters: Mapping[str, object] = field(default_factory=dict)
+    parameter_files: tuple[Path, ...] = ()
+    arguments: tuple[str, ...] = ()
+    remappings: tuple[tuple[str, str], ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    after: str = ""
+    once: bool = False
+    required: bool = False
+    optional: bool = False
+    needs: tuple[str, ...] = ()
+    patience: float = 5.0
+
+
+def installed(package: str) -> bool:
+    """True if the ROS package is on AMENT_PREFIX_PATH."""
+    prefixes = os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
+    return any(prefix and (Path(prefix) / "share" / package / "package.xml").is_file() for prefix in prefixes)
+
+
+def missing_packages(specs: Sequence[ProcessSpec]) -> tuple[str, ...]:
+    """Return the packages that `specs` cannot do without and that are not installed, each once, in order."""
+    needed = [package for spec in specs if not spec.optional for package in (spec.package, *spec.needs) if package]
+    return tuple(package for package in dict.fromkeys(needed) if not installed(package))
+
+
+def bringup_processes(scenario: Scenario, bringup: Bringup, run_dir: Path) -> tuple[ProcessSpec, ...]:
+    """Return the processes of `scenario` for `bringup`, in the order in which they are to be started.
+
+    Those that serve the plant come first. `run_dir` is where the recorder writes.
+
+    Raises:
+        ConfigError: arguments that contradict each other or the scenario, or a file of controllers that does.
+    """
+    plant = _resolved_plant(bringup)
+    _check(scenario, bringup, plant)
+    if plant == "ros2_control":
+        below = _ros2_control(scenario, bringup)
+    else:
+        below = _own_world(scenario, bringup) if plant == "dpvp" else ()
+    return (*below, _mpc(scenario, bringup), *_extras(scenario, bringup, run_dir))
+
+
+def _resolved_plant(bringup: Bringup) -> str:
+    if bringup.plant != "auto":
+        return bringup.plant
+    if bringup.mode != "mujoco":
+        return "ros2_control"
+    stock = all(map(installed, ("mujoco_ros2_control", "robot_state_publisher", FEEDBACK)))
+    return "ros2_control" if stock and not bringup.lock_step else "dpvp"
+
+
+def _check(scenario: Scenario, bringup: Bringup, plant: str) -> None:
+    """Refuse arguments that cannot be meant together."""
+    if plant == "dpvp" and bringup.mode != "mujoco":
+        raise ConfigError("bring-up", "plant", plant, f"dpvp's world is for mode mujoco; mode is {bringup.mode}")
+    if plant != "dpvp" and bringup.lock_step:
+        raise ConfigError("bring-up", "lock_step", True, "only dpvp's world waits: needs mode mujoco and plant dpvp")
+    numbers, needed = len(bringup.goal.split()), len(scenario.goal)
+    if numbers not in (0, needed):
+        raise ConfigError("bring-up", "goal", bringup.goal, f"must be {needed} numbers; found {numbers}")
+    if plant == "ros2_control" and bringup.mode == "hardware" and bringup.driver == "kuka":
+        reason = (
+            f"kuka_drivers reports no joint velocities, which {FEEDBACK} needs, and its own robot_manager switches "
+            "controllers: start it with a velocity estimator of your own and give plant none here (its joints are "
+            "called joint_1 to joint_7: set robot.prefix to '' and robot.joint_stem to joint_ in the scenario)"
+        )
+        raise ConfigError("bring-up", "driver", "kuka", reason)
+
+
+def _own_world(scenario: Scenario, bringup: Bringup) -> tuple[ProcessSpec, ...]:
+    parameters = {"scenario": scenario.file, "lock_step": bringup.lock_step}
+    world = ProcessSpec("world_node", "dpvp", "world_node", parameters, environment=_ENVIRONMENT, required=True)
+    return (_state_publisher(scenario, bringup, optional=True), world)
+
+
+def _mpc(scenario: Scenario, bringup: Bringup) -> ProcessSpec:
+    parameters: dict[str, object] = {
+        "scenario": scenario.file,
+        "start": bringup.track_at_once,
+        "lock_step": bringup.lock_step,
+        # the loop's own time is that of the states it gets; only stamps of sending use the node's clock
+        "use_sim_time": bringup.use_sim_time,
+    }
+    if bringup.goal:
+        parameters["goal"] = [float(number) for number in bringup.goal.split()]
+    return ProcessSpec("mpc_node", "dpvp", "mpc_node", parameters, environment=_ENVIRONMENT, required=True)
+
+
+def _state_publisher(scenario: Scenario, bringup: Bringup, *, optional: bool) -> ProcessSpec:
+    parameters = {"robot_description": _description(scenario, bringup), "use_sim_time": bringup.use_sim_time}
+    # linear_feedback_controller asks a node of exactly this name for the URDF
+    package = "robot_state_publisher"
+    return ProcessSpec(package, package, package, parameters, optional=optional)
+
+
+def _description(scenario: Scenario, bringup: Bringup) -> str:
+    """Return the URDF of the robot for this bring-up; arguments that its xacro does not know are left out."""
+    choice, folder = scenario.config.robot, scenario.robot.folder
+    arguments = {
+        "mode": bringup.mode,
+        "driver": bringup.driver,
+        "headless": str(bringup.headless).lower(),
+        "namespace": bringup.namespace.strip("/"),
+        "controllers": str(_controller_files(scenario, bringup)[0]),
+        "controller_ip": bringup.robot_ip or None,
+        "remote_host": bringup.robot_ip or None,
+        "prefix": choice.prefix,
+        "joint_stem": choice.joint_stem,
+    }
+    xacro = ET.parse(folder / read_yaml(folder / "robot.yaml")["urdf"])
+    declared = {tag.get("name") for tag in xacro.iter("{http://www.ros.org/wiki/xacro}arg")}
+    given = {key: value for key, value in arguments.items() if value is not None and key in declared}
+    return robot_urdf(choice.name, **given)
+
+
+def _extras(scenario: Scenario, bringup: Bringup, run_dir: Path) -> tuple[ProcessSpec, ...]:
+    sim = {"use_sim_time": bringup.use_sim_time}
+    specs = []
+    if bringup.record:
+        parameters = {"scenario": scenario.file, "run_dir": str(run_dir)}
+        recorder = ("record_node", "dpvp", "record_node", parameters)
+        specs.append(ProcessSpec(*recorder, environment=_ENVIRONMENT, patience=20.0))  # it draws the picture then
+    if bringup.view:
+        scenario_only = {"scenario": scenario.file}
+        specs.append(ProcessSpec("view_node", "dpvp", "view_node", scenario_only, environment=_ENVIRONMENT))
+    if bringup.rviz:
+        config = share_directory() / "config" / "rviz" / f"{scenario.config.robot.name}.rviz"
+        shown = ("-d", str(config)) if config.is_file() else ()
+        specs.append(ProcessSpec("rviz2", "rviz2", "rviz2", sim, arguments=shown))
+    if bringup.foxglove:
+        specs.append(ProcessSpec("foxglove_bridge", "foxglove_bridge", "foxglove_bridge", sim))
+    return tuple(specs)
+
+
+def _ros2_control(scenario: Scenario, bringup: Bringup) -> tuple[ProcessSpec, ...]:
+    """Stock ros2_control around the plant: description, manager or simulator, then the spawners one after the other."""
+    files = _controller_files(scenario, bringup)
+    groups = controller_groups(files, scenario.robot, bringup.mode)
+    if bringup.mode == "gazebo":
+        plant = _gazebo(scenario, bringup)
+    else:
+        # a package's manager node gets no name of its own: it would be given to every node inside, controllers included
+        package = "mujoco_ros2_control" if bringup.mode == "mujoco" else "controller_manager"
+        needs = tuple(_PLUGIN_PACKAGES[mode] for mode in (bringup.mode,) if mode in _PLUGIN_PACKAGES)
+        sim = {"use_sim_time": bringup.use_sim_time}
+        manager = ("controller_manager", package, "ros2_control_node", sim, files)
+        plant = (ProcessSpec(*manager, required=True, needs=needs),)
+    publisher = _state_publisher(scenario, bringup, optional=False)
+    return (publisher, *plant, *_spawners(bringup, files, groups))
+
+
+def _controller_files(scenario: Scenario, bringup: Bringup) -> tuple[Path, ...]:
+    folder = scenario.robot.folder
+    files = [Path(bringup.controllers_file).absolute() if bringup.controllers_file else folder / "controllers.yaml"]
+    if bringup.mode == "hardware":
+        files += [file for file in (folder / "controllers.hardware.yaml",) if file.is_file()]
+    return tuple(files)
+
+
+def _spawners(bringup: Bringup, files: Sequence[Path], groups: Sequence[ControllerGroup]) -> tuple[ProcessSpec, ...]:
+    words = ["-c", "controller_manager", *(word for file in files for word in ("--param-file", str(file)))]
+    if bringup.mode != "hardware":  # the robot may be switched on much later
+        words += ["--controller-manager-timeout", _MANAGER_PATIENCE]
+    after = ["gazebo_create" if bringup.mode == "gazebo" else "", *(group.name for group in groups)]
+    return tuple(
+        ProcessSpec(
+            group.name,
+            "controller_manager",
+            "spawner",
+            arguments=(*group.controllers, *words, *([group.option] if group.option else [])),
+            after=before,
+            once=True,
+            needs=group.packages,
+        )
+        for group, before in zip(groups, after, strict=False)
+    )
+
+
+def _gazebo(scenario: Scenario, bringup: Bringup) -> tuple[ProcessSpec, ...]:
+    """Gazebo server, the robot put into it, and /clock brought out of it; the controller manager lives inside."""
+    plugins = os.pathsep.join(
+        filter(None, (os.environ.get("GZ_SIM_SYSTEM_PLUGIN_PATH"), os.environ.get("LD_LIBRARY_PATH")))
+    )
+    server = ("-r", "-s") if bringup.headless else ("-r",)
+    create = ("-topic", "robot_description", "-name", scenario.config.robot.name)
+    clock = ("/clock@rosgraph_msgs/msg/Clock[gz.msgs.Clock",)
+    return (
+        ProcessSpec(
+            "gazebo",
+            "",
+            "gz",
+            arguments=("sim", *server, "empty.sdf"),
+            environment={"GZ_SIM_SYSTEM_PLUGIN_PATH": plugins},
+            required=True,
+            needs=("ros_gz_sim", _PLUGIN_PACKAGES["gazebo"]),
+        ),
+        ProcessSpec("clock_bridge", "ros_gz_bridge", "parameter_bridge", arguments=clock, required=True),
+        ProcessSpec("gazebo_create", "ros_gz_sim", "create", arguments=create, once=True),
+    )

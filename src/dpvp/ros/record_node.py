@@ -1,0 +1,150 @@
+"""record_node: writes a run into its folder while it lasts: `run.mcap`, `metrics.json`, and at the end `run.png`.
+
+Subscribes `control`, `joint_states`, `mpc_node/plan`, `mpc_node/plan_ms`, `mpc_node/active_goal`,
+`world_node/state_age_ms` and `/diagnostics`, each with whatever its publishers offer. The robot's URDF is put into the
+recording too, so that it can be shown without anything else.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from functools import partial
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import PoseStamped
+from pydantic import Field
+from rclpy.executors import Executor
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.serialization import deserialize_message, serialize_message
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Float64, String
+from trajectory_msgs.msg import JointTrajectory
+
+from dpvp.config import Config
+from dpvp.errors import DpvpError, EnvironmentProblem
+from dpvp.record.mcap import FLUSH_EVERY, McapRecorder, OfferedQos
+from dpvp.record.metrics import RunMetrics, write_metrics
+from dpvp.record.report import METRICS, PICTURE, RECORDING, RunFeed, open_run, read_run
+from dpvp.ros.messages import Control
+from dpvp.ros.node import LATCHED, run_node
+from dpvp.ros.parameters import declare
+from dpvp.view.plots import draw_run
+
+TOPICS: dict[str, type] = {
+    "control": Control,
+    "joint_states": JointState,
+    "mpc_node/plan": JointTrajectory,
+    "mpc_node/plan_ms": Float64,
+    "mpc_node/active_goal": PoseStamped,
+    "world_node/state_age_ms": Float64,
+    "/diagnostics": DiagnosticArray,
+}
+# a subscriber that asks for nothing matches every publisher; the depth bridges pauses of the operating system
+ANY_OFFER = QoSProfile(depth=200, reliability=ReliabilityPolicy.BEST_EFFORT)
+METRICS_PERIOD = 1.0  # s between two versions of metrics.json
+METRICS_SHARE = 0.02  # of the time at most is spent on them, however long the run
+IDLE_SPIN = 0.1  # s
+
+
+class RecordParameters(Config):
+    """Parameters of record_node."""
+
+    scenario: str = Field("kuka_reach", description="name of a scenario or path of a scenario file")
+    run_dir: str = Field("", description="folder of the run, made if missing; empty: runs/<time>_<scenario>")
+
+
+class RecordNode(Node):
+    """Subscriptions that end in an MCAP file and in `RunMetrics`."""
+
+    def __init__(self) -> None:
+        """Open the recording and subscribe.
+
+        Raises:
+            ConfigError: a parameter does not fit or the folder holds a recording already.
+            EnvironmentProblem: the folder cannot be made.
+        """
+        super().__init__("record_node")
+        parameters = declare(self, RecordParameters)
+        scenario, self._folder = open_run(parameters.scenario, parameters.run_dir)
+        self._metrics = RunMetrics(scenario, self._folder)
+        self._feed = RunFeed(scenario.robot, self._metrics)
+        self._recorder = McapRecorder(self._folder / RECORDING)
+        self._next_flush = self._next_metrics = time.monotonic()
+        self._records = [self._subscribe(topic, kind) for topic, kind in TOPICS.items()]
+        self._write_description(scenario.robot.urdf_xml)
+        self.get_logger().info(f"recording into {self._folder}")
+
+    def spin_some(self, executor: Executor) -> None:
+        """Serve one event, then write out what is due."""
+        executor.spin_once(timeout_sec=IDLE_SPIN)
+        now = time.monotonic()
+        if now >= self._next_flush:
+            self._next_flush = now + FLUSH_EVERY
+            self._recorder.flush()
+        if now >= self._next_metrics:
+            self._write_metrics()
+            spent = time.monotonic() - now
+            self._next_metrics = now + max(METRICS_PERIOD, spent / METRICS_SHARE)
+
+    def destroy_node(self) -> None:
+        """Close the recording, write the final metrics and draw the picture, what matters most first."""
+        try:
+            self._recorder.close()
+            self._write_metrics()
+            draw_run(read_run(self._folder)[1], self._folder / PICTURE)
+        except (DpvpError, OSError) as error:
+            self.get_logger().error(f"{self._folder}: the run could not be finished: {error}")
+        super().destroy_node()
+
+    def _subscribe(self, topic: str, kind: type) -> Any:
+        latched = topic == "mpc_node/active_goal"
+        full_name = self.resolve_topic_name(topic)
+        save = partial(self._save, full_name, kind, self._feed.topic_of(full_name))
+        return self.create_subscription(kind, topic, save, LATCHED if latched else ANY_OFFER, raw=True)
+
+    def _save(self, full_name: str, kind: type, fed: str | None, raw: bytes) -> None:
+        # EventsExecutor fails on callbacks that ask for the times of a message, so that the time of sending is unknown
+        received = time.time()
+        try:
+            if full_name not in self._recorder.topics:
+                self._announce(full_name, kind)
+            self._recorder.write(full_name, raw, received)
+        except OSError as error:
+            raise EnvironmentProblem(f"{self._folder}: cannot go on recording: {error.strerror}") from None
+        if fed is not None:
+            self._feed.take(fed, deserialize_message(raw, kind))
+
+    def _announce(self, full_name: str, kind: type) -> None:
+        publishers = self.get_publishers_info_by_topic(full_name)
+        offers = [_offer(publisher.qos_profile) for publisher in publishers]
+        type_hash = str(publishers[0].topic_type_hash) if publishers else ""
+        self._recorder.add_topic(full_name, _type_name(kind), offers, type_hash)
+
+    def _write_description(self, urdf_xml: str) -> None:
+        topic = self.resolve_topic_name("robot_description")
+        self._recorder.add_topic(topic, _type_name(String), [_offer(LATCHED)])
+        self._recorder.write(topic, serialize_message(String(data=urdf_xml)), time.time())
+
+    def _write_metrics(self) -> None:
+        write_metrics(self._folder / METRICS, self._metrics.summary())
+
+
+def _offer(qos: QoSProfile) -> OfferedQos:
+    return OfferedQos(qos.reliability.short_key, qos.durability.short_key, qos.history.short_key, depth=qos.depth)
+
+
+def _type_name(kind: type) -> str:
+    package, _, _ = kind.__module__.partition(".")
+    return f"{package}/msg/{kind.__name__}"
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the node."""
+    return run_node(RecordNode, args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,84 @@
+"""Only dpvp.ros may load rclpy, and nothing may load torch: every module is imported in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import dpvp
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+PYPROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
+PACKAGE = Path(dpvp.__file__).parent
+FORBIDDEN = ("torch", "rclpy", "linear_feedback_controller_msgs", "sensor_msgs", "dpvp_training")
+
+# One Python that has loaded what takes long and is allowed, but nothing of dpvp; for each module it forks a child that
+# imports it and answers with the forbidden packages that came along, or with the error.
+IMPORTER = f"""
+import importlib, json, os, sys, traceback
+import crocoddyl, matplotlib, mim_solvers, mujoco, numpy, onnxruntime, pinocchio, pydantic
+answers = {{}}
+for name in sys.argv[1:]:
+    reader, writer = os.pipe()
+    if os.fork() == 0:
+        try:
+            importlib.import_module(name)
+            answer = [package for package in {FORBIDDEN!r} if package in sys.modules]
+        except BaseException:
+            answer = traceback.format_exc()
+        os.write(writer, json.dumps(answer).encode())
+        os._exit(0)
+    os.close(writer)
+    with open(reader) as answered:
+        answers[name] = json.loads(answered.read() or '"it crashed"')
+    os.wait()
+print(json.dumps(answers))
+"""
+
+
+def modules() -> list[str]:
+    """Every module of dpvp outside dpvp.ros, found in the file tree (so that finding them imports nothing)."""
+    found = []
+    for file in sorted(PACKAGE.rglob("*.py")):
+        parts = file.relative_to(PACKAGE.parent).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        if not f"{name}.".startswith("dpvp.ros.") and file.name != "__main__.py":
+            found.append(name)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("words", "allowed"), [("rclpy", {"dpvp.ros"}), ("solver libraries", {"dpvp.planning", "dpvp.tasks"})]
+)
+def test_a_contract_covers_every_part_of_dpvp(words: str, allowed: set[str]) -> None:
+    contracts = tomllib.loads(PYPROJECT.read_text())["tool"]["importlinter"]["contracts"]
+    (contract,) = (contract for contract in contracts if contract["name"].startswith(words))
+    parts = {".".join(name.split(".")[:2]) for name in modules()} - {"dpvp"}
+    assert set(contract["source_modules"]) == (parts | {"dpvp.ros"}) - allowed
+
+
+def test_modules_are_found() -> None:
+    assert {"dpvp", "dpvp.environment", "dpvp.cli.check", "dpvp.planning"} <= set(modules())
+
+
+@pytest.fixture(scope="module")
+def answers() -> dict[str, Any]:
+    """Module -> the forbidden packages that it loads, or the text of its error."""
+    command = [sys.executable, "-c", IMPORTER, *modules()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout))
+
+
+@pytest.mark.parametrize("module", modules())
+def test_module_loads_neither_torch_nor_rclpy(module: str, answers: dict[str, Any]) -> None:
+    assert answers[module] == [], f"importing {module}: {answers[module]}"

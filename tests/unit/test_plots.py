@@ -1,0 +1,189 @@
+"""The picture of a run, and the report that is made from a run folder."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+from dpvp.cli.report import ReportArgs, report
+from dpvp.errors import ConfigError
+from dpvp.record.mcap import McapRecorder
+from dpvp.record.report import read_run, write_report
+from dpvp.scenario import load_scenario
+from dpvp.view.plots import BLUE, GREEN, ORANGE, RED, RunSeries, draw_run
+
+T0 = 1_790_000_000.0  # s since 1970, when the recording begins
+
+
+def example() -> RunSeries:
+    t = np.linspace(-0.2, 5.0, 521)
+    velocity = np.outer(np.sin(t), [1.4, -0.7])
+    return RunSeries(
+        title="example",
+        joint_names=("A1", "A2"),
+        t=t,
+        error=np.where(t < 0.0, np.nan, np.exp(-3.0 * t)),
+        velocity=velocity,
+        effort=10.0 * velocity,
+        velocity_limit=np.array([1.5, 1.5]),
+        effort_limit=np.array([320.0, 176.0]),
+        plan_t=t[20:],
+        plan_ms=5.0 + np.sin(40.0 * t[20:]),
+        age_t=t[20:],
+        age_ms=7.0 + np.cos(40.0 * t[20:]),
+        period_ms=10.0,
+        goal_t=np.array([0.0]),
+        reached_t=2.0,
+        reached_after=2.0,
+        success_error=0.01,
+        final_error=3e-7,
+    )
+
+
+def pixels(run: RunSeries, folder: Path) -> np.ndarray:
+    draw_run(run, folder / "run.png")
+    return matplotlib.image.imread(folder / "run.png")[:, :, :3]
+
+
+def rows_of(image: np.ndarray, colour: str) -> np.ndarray:
+    """Rows, as shares of the height, that hold a pixel of `colour`."""
+    wanted = np.array([int(colour[k : k + 2], 16) for k in (1, 3, 5)]) / 255.0
+    return np.flatnonzero((np.abs(image - wanted).max(axis=2) < 0.04).any(axis=1)) / len(image)
+
+
+def test_every_panel_shows_its_curves(tmp_path: Path) -> None:
+    image = pixels(example(), tmp_path)
+    assert image.shape[0] > 1000
+    assert image.shape[1] > 900
+    for low, high in ((0.05, 0.28), (0.33, 0.5), (0.55, 0.73), (0.78, 0.95)):  # error, torques, velocities, timing
+        assert np.any((rows_of(image, BLUE) > low) & (rows_of(image, BLUE) < high))
+    assert np.any(rows_of(image, ORANGE) > 0.78)  # the state age
+    assert np.any(rows_of(image, GREEN) < 0.28)  # the success threshold
+    assert np.any(rows_of(image, RED) > 0.5)  # velocity limit and period
+    assert [path.name for path in tmp_path.iterdir()] == ["run.png"]
+
+
+def test_the_picture_follows_the_data(tmp_path: Path) -> None:
+    run = example()
+    changed = (
+        replace(run, error=2.0 * run.error),
+        replace(run, effort=-run.effort),
+        replace(run, velocity=0.5 * run.velocity),
+        replace(run, age_ms=run.age_ms + 1.0),
+        replace(run, reached_t=math.nan, reached_after=math.nan),
+    )
+    before = pixels(run, tmp_path)
+    assert np.array_equal(before, pixels(run, tmp_path))
+    for other in changed:
+        assert not np.array_equal(before, pixels(other, tmp_path))
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_a_run_that_ended_at_once_is_drawn_too(tmp_path: Path, count: int) -> None:
+    run, nothing = example(), np.zeros(0)
+    empty = replace(
+        run,
+        t=run.t[:count],
+        error=np.full(count, np.nan),
+        velocity=run.velocity[:count],
+        effort=np.full((count, 2), np.nan),
+        **dict.fromkeys(("plan_t", "plan_ms", "age_t", "age_ms", "goal_t"), nothing),
+        reached_t=math.nan,
+        reached_after=math.nan,
+        final_error=math.nan,
+    )
+    assert pixels(empty, tmp_path).std() > 0.01
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A run of 3 s: at rest away from the goal, which is set after 0.5 s, and at the goal from 1.5 s on."""
+    messages = pytest.importorskip("sensor_msgs.msg")
+    from geometry_msgs.msg import PoseStamped
+    from rclpy.serialization import serialize_message
+    from std_msgs.msg import Float64
+
+    folder = tmp_path / "20261121-081500_kuka_reach"
+    folder.mkdir()
+    scenario = load_scenario("kuka_reach")
+    scenario.save(folder / "scenario.yaml")
+    robot, near = scenario.robot, np.array(scenario.config.task.starts.centre)
+    order = [3, 0, 6, 1, 5, 2, 4]
+    with McapRecorder(folder / "run.mcap") as recorder:
+        recorder.add_topic("/lbr/joint_states", "sensor_msgs/msg/JointState")
+        recorder.add_topic("/lbr/mpc_node/active_goal", "geometry_msgs/msg/PoseStamped")
+        recorder.add_topic("/lbr/mpc_node/plan_ms", "std_msgs/msg/Float64")
+        recorder.add_topic("/other/joint_states", "sensor_msgs/msg/JointState")
+        for k in range(301):
+            q, effort = near if k >= 150 else robot.nominal, 0.1 * robot.limits.effort
+            message = messages.JointState(name=[robot.joint_names[i] for i in order], position=q[order])
+            message.velocity, message.effort = np.zeros(7), effort[order]
+            message.header.stamp.sec, message.header.stamp.nanosec = k // 100, k % 100 * 10_000_000
+            recorder.write("/lbr/joint_states", serialize_message(message), T0 + 0.01 * k)
+            recorder.write("/lbr/mpc_node/plan_ms", serialize_message(Float64(data=5.0)), T0 + 0.01 * k)
+            if k == 49:
+                pose = PoseStamped()
+                point = robot.frame_position(near)
+                pose.pose.position.x, pose.pose.position.y, pose.pose.position.z = map(float, point)
+                recorder.write("/lbr/mpc_node/active_goal", serialize_message(pose), T0 + 0.495)
+        gripper = messages.JointState(name=["gripper"], position=[1.0], velocity=[0.0])
+        recorder.write("/other/joint_states", serialize_message(gripper), T0 + 3.0)
+    return folder
+
+
+def test_the_report_is_made_from_the_recording(folder: Path) -> None:
+    summary = write_report(folder)
+    assert summary["scenario"] == "kuka_reach"
+    assert summary["reached_at_s"] == pytest.approx(1.0)  # set between the states of 0.49 and 0.50 s, reached at 1.50 s
+    assert summary["duration_s"] == pytest.approx(3.0)
+    assert summary["peak_effort_share"] == pytest.approx(0.1)
+    assert summary["plan_ms"]["p50"] == 5.0
+    assert summary["success"] is True
+    assert json.loads((folder / "metrics.json").read_text())["reached_at_s"] == pytest.approx(1.0)
+    assert (folder / "run.png").stat().st_size > 30_000
+
+
+def test_the_series_are_in_the_robots_order_and_on_one_clock(folder: Path) -> None:
+    _, run = read_run(folder)
+    limits = load_scenario("kuka_reach").robot.limits
+    assert run.effort[0] == pytest.approx(0.1 * limits.effort)
+    assert run.t[0] == pytest.approx(-0.495, abs=1e-6)  # the goal is at zero
+    assert run.plan_t[-1] == pytest.approx(2.505, abs=1e-6)
+    assert run.reached_t == pytest.approx(1.005, abs=1e-6)
+    assert np.isnan(run.error[:50]).all()
+    assert (run.error[50:150] > 0.1).all()
+    assert run.error[150:] == pytest.approx(np.zeros(151), abs=1e-12)
+
+
+def test_a_recording_that_was_cut_off_is_reported_up_to_the_cut(folder: Path) -> None:
+    content = (folder / "run.mcap").read_bytes()
+    (folder / "run.mcap").write_bytes(content[: int(0.5 * len(content))])
+    write_report(folder)
+    assert (folder / "run.mcap").read_bytes()[-8:] == content[-8:]
+
+
+def test_the_verb_prints_the_metrics_and_its_exit_code_is_success(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert report(ReportArgs(folder)) == 0
+    printed = capsys.readouterr().out
+    assert "reached after  1.00 s" in printed
+    assert "p50 5.00 ms" in printed
+    assert "missed" not in printed  # nothing was recorded of the loop
+    strict = (folder / "scenario.yaml").read_text().replace("within: 8.0", "within: 0.9")
+    (folder / "scenario.yaml").write_text(strict)
+    assert report(ReportArgs(folder)) == 1
+
+
+def test_a_folder_without_a_run_is_refused(folder: Path) -> None:
+    with pytest.raises(ConfigError, match=r"scenario.yaml.*give the folder of a run"):
+        report(ReportArgs(folder.parent))
+    (folder / "run.mcap").unlink()
+    with pytest.raises(ConfigError, match=r"run.mcap.*give the folder of a run"):
+        report(ReportArgs(folder))
