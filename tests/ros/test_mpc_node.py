@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from geometry_msgs.msg import PoseStamped
-from rosgraph import Bench, FakePlant, graph
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.srv import DescribeParameters, SetParameters
@@ -22,6 +21,7 @@ from dpvp.ros.convert import message_matrix
 from dpvp.ros.local import LocalProcesses
 from dpvp.ros.messages import Control, Sensor
 from dpvp.scenario import load_scenario
+from rosgraph import Bench, FakePlant, graph
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ import pytest
 from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rosgraph import Bench, control_for, graph
 from rosgraph_msgs.msg import Clock
 from std_msgs.msg import Float64
 from std_srvs.srv import Trigger
@@ -18,6 +17,7 @@ from std_srvs.srv import Trigger
 from dpvp.ros.convert import seconds
 from dpvp.ros.messages import Control, Sensor
 from dpvp.scenario import load_scenario
+from rosgraph import Bench, control_for, graph
 
 BEST_EFFORT = QoSProfile(depth=50, reliability=ReliabilityPolicy.BEST_EFFORT)
 

@@ -1,22 +1,30 @@
-"""The picture of a run, and the report that is made from a run folder."""
+"""What people look at: the picture of a run, the report made from a run folder, and the page in the browser."""
 
 from __future__ import annotations
 
 import json
 import math
+import re
+import socket
+import urllib.request
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import matplotlib.image
 import numpy as np
+import pinocchio
 import pytest
 
 from dpvp.cli.report import ReportArgs, report
 from dpvp.errors import ConfigError
 from dpvp.record.mcap import McapRecorder
 from dpvp.record.report import read_run, write_report
+from dpvp.robot import Robot, load_robot
 from dpvp.scenario import load_scenario
 from dpvp.view.plots import BLUE, GREEN, ORANGE, RED, RunSeries, draw_run
+from dpvp.view.viser import STICK_COLOUR, ArmView, Shape, ViewActions, robot_shapes
 
 T0 = 1_790_000_000.0  # s since 1970, when the recording begins
 
@@ -82,6 +90,16 @@ def test_the_picture_follows_the_data(tmp_path: Path) -> None:
     assert np.array_equal(before, pixels(run, tmp_path))
     for other in changed:
         assert not np.array_equal(before, pixels(other, tmp_path))
+
+
+def test_a_pause_is_a_gap_and_no_straight_line(tmp_path: Path) -> None:
+    run = example()
+    kept = np.r_[0:100, 400:501]
+    image = pixels(replace(run, age_t=run.age_t[kept], age_ms=run.age_ms[kept]), tmp_path)
+    width = image.shape[1]
+    middle = image[int(0.78 * len(image)) :, int(0.45 * width) : int(0.55 * width)]
+    assert len(rows_of(middle, BLUE))
+    assert not len(rows_of(middle, ORANGE))
 
 
 @pytest.mark.parametrize("count", [0, 1])
@@ -181,9 +199,106 @@ def test_the_verb_prints_the_metrics_and_its_exit_code_is_success(
     assert report(ReportArgs(folder)) == 1
 
 
+def test_the_name_the_recorder_gave_is_kept(folder: Path) -> None:
+    (folder / "metrics.json").write_text('{"scenario": "mine"}')
+    assert write_report(folder)["scenario"] == "mine"
+
+
 def test_a_folder_without_a_run_is_refused(folder: Path) -> None:
     with pytest.raises(ConfigError, match=r"scenario.yaml.*give the folder of a run"):
         report(ReportArgs(folder.parent))
     (folder / "run.mcap").unlink()
     with pytest.raises(ConfigError, match=r"run.mcap.*give the folder of a run"):
         report(ReportArgs(folder))
+
+
+def placed(robot: Robot, shapes: list[Shape], q: np.ndarray) -> list[np.ndarray]:
+    """Corners of each shape in the world, m, with the robot in posture `q`."""
+    data = robot.model.createData()
+    pinocchio.forwardKinematics(robot.model, data, q)
+    return [shape.vertices @ data.oMi[shape.joint].rotation.T + data.oMi[shape.joint].translation for shape in shapes]
+
+
+def test_the_visuals_of_the_urdf_are_where_the_arm_is() -> None:
+    robot = load_robot("iiwa14")
+    shapes = robot_shapes(robot)
+    assert {shape.joint for shape in shapes} == set(range(8))
+    for shape in shapes:
+        assert shape.faces.max() == len(shape.vertices) - 1  # all corners are used, none is beyond
+    for q in (robot.nominal, robot.postures["candle"]):
+        corners = placed(robot, shapes, q)
+        tip = robot.frame_position(q)
+        blue = next(at for shape, at in zip(shapes, corners, strict=True) if shape.colour[2] > 2 * shape.colour[0])
+        assert 0.5 * (blue.min(axis=0) + blue.max(axis=0)) == pytest.approx(tip, abs=1e-3)  # the ball at the flange
+        everything = np.concatenate(corners)
+        assert everything[:, 2].min() == pytest.approx(0.0, abs=1e-3)  # it stands on the floor
+        assert np.abs(everything[:, :2]).max() < 1.2
+
+
+def test_a_robot_without_visuals_is_drawn_as_sticks() -> None:
+    robot = load_robot("iiwa14")
+    bare = replace(robot, urdf_xml=re.sub(r"(?s)<visual.*?</visual>", "", robot.urdf_xml))
+    shapes = robot_shapes(bare)
+    assert {shape.colour for shape in shapes} == {STICK_COLOUR}
+    assert {shape.joint for shape in shapes} == set(range(8))
+    everything = np.concatenate(placed(robot, shapes, robot.postures["candle"]))
+    last_joint = robot.frame_position(robot.postures["candle"])[2] - 0.04  # the ball is 4 cm above joint 7
+    assert everything[:, 2].max() == pytest.approx(last_joint + 0.045, abs=1e-3)
+
+
+class Page:
+    """An ArmView and what it was asked for."""
+
+    def __init__(self) -> None:
+        with socket.socket() as free:
+            free.bind(("localhost", 0))
+            port = free.getsockname()[1]
+        self.aimed: list[list[float]] = []
+        self.asked: list[str] = []
+        actions = ViewActions(lambda point: self.aimed.append(point.tolist()), self.asked.append)
+        self.robot = load_robot("iiwa14")
+        self.view = ArmView(self.robot, "example", actions, "localhost", port)
+
+    def drag(self, phase: str, position: tuple[float, ...]) -> None:
+        self.view._on_drag(SimpleNamespace(phase=phase, target=SimpleNamespace(position=position)))
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    page = Page()
+    yield page
+    page.view.close()
+
+
+def test_the_page_is_served_and_shows_what_it_is_told(page: Page) -> None:
+    with urllib.request.urlopen(page.view.url, timeout=10) as answer:
+        assert b"<html" in answer.read()
+    robot, view = page.robot, page.view
+    view.show_state(robot.nominal)
+    ball = view._joints[7]
+    w, x, y, z = ball.wxyz
+    flange = pinocchio.Quaternion(w, x, y, z).toRotationMatrix() @ [0.0, 0.0, 0.04] + ball.position
+    assert flange == pytest.approx(robot.frame_position(robot.nominal), abs=1e-9)
+    view.show_plan(np.linspace(robot.nominal, robot.postures["home"], 5))
+    assert view._path.points.shape == (4, 2, 3)
+    assert view._path.points[0, 0] == pytest.approx(robot.frame_position(robot.nominal), abs=1e-6)
+    assert view._path.points[-1, 1] == pytest.approx(robot.frame_position(robot.postures["home"]), abs=1e-6)
+    view.show_plan(np.zeros((0, 7)))
+    assert view._path.points.shape == (0, 2, 3)
+    view.show_text("**HOLD**")
+    assert view._text.content == "**HOLD**"
+
+
+def test_a_goal_is_asked_for_when_the_handle_is_let_go(page: Page) -> None:
+    page.view.show_goal((-0.3, -0.4, 0.5))
+    assert page.view._handle.visible
+    page.drag("start", (-0.3, -0.4, 0.5))
+    page.drag("update", (-0.3, -0.4, 0.6))
+    page.view.show_goal((0.1, 0.1, 0.1))  # somebody else's goal does not tear the handle away
+    assert page.view._handle.position == pytest.approx((-0.3, -0.4, 0.5))
+    assert page.view._goal.position == pytest.approx((0.1, 0.1, 0.1))
+    assert page.aimed == []
+    page.drag("end", (-0.3, -0.4, 0.7))
+    assert page.aimed == [[-0.3, -0.4, 0.7]]
+    page.view.show_goal((0.2, 0.2, 0.2))
+    assert page.view._handle.position == pytest.approx((0.2, 0.2, 0.2))

@@ -7,6 +7,7 @@ seconds after it, and the hold law when there is neither.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -88,6 +89,7 @@ class Trial:
         reached: the task's verdict on the last state.
         peak_velocity: largest joint velocity as a share of its limit.
         plan_ms: (n,) time of each whole call for a plan, guess included, ms.
+        cpu_ms: (n,) the processor's share of it, which other work on the machine does not lengthen.
         iterations: (n,) solver iterations of each.
         statuses: number of plans by `PlanStatus`.
         held: steps in which the arm was held for want of a usable plan.
@@ -98,6 +100,7 @@ class Trial:
     reached: bool = False
     peak_velocity: float = np.nan
     plan_ms: Array = field(default_factory=lambda: np.zeros(0))
+    cpu_ms: Array = field(default_factory=lambda: np.zeros(0))
     iterations: Array = field(default_factory=lambda: np.zeros(0))
     statuses: Mapping[str, int] = field(default_factory=dict)
     held: int = 0
@@ -111,7 +114,7 @@ class ClosedLoop:
     """The planner of a scenario with the task's own dynamics as plant, in lock-step."""
 
     def __init__(self, scenario: Scenario) -> None:
-        """Build the problem and the solver; plans are bounded by iterations alone, so that any machine finds the same."""
+        """Build the problem and the solver; only iterations bound plans, so that any machine finds the same."""
         planning = build_planning(scenario)
         iterations = scenario.config.planner.iterations
         self._planning = replace(planning, budget=Budget(iterations))
@@ -123,22 +126,15 @@ class ClosedLoop:
     def run(self, start: Array, goal: Array, steps: int = STEPS) -> Trial:
         """Go from the (nx,) state `start` towards `goal` for `steps` steps, or until the state diverges."""
         self._plant.aim(start, goal)
-        speeds, cost, x = self._robot.limits.velocity, 0.0, start
-        plans, controls, xs, held = list[Plan](), list[Array](), [start], 0
-        usable: Plan | None = None
-        anchor: Array | None = None
+        follower = _Follower(self._robot, self._patience, self._plant.dt)
+        plans, us, xs, cpu, cost = list[Plan](), list[Array](), [start], list[float](), 0.0
         for step in range(steps):
-            t = step * self._plant.dt
-            plans.append((self._planning if plans else self._first).plan(x, goal, t, plans[-1] if plans else None))
-            usable = plans[-1] if plans[-1].status.usable else usable
-            if usable is not None and t - usable.t0 <= self._patience:
-                command, anchor = usable.command(t, np.inf), None
-                u = command.u0 + command.gain @ (command.x0 - x)
-            else:
-                held, anchor = held + 1, x if anchor is None else anchor
-                u = _hold(self._robot, anchor, x, self._plant.dt)
-            controls.append(np.clip(u, -self._robot.limits.effort, self._robot.limits.effort))
-            x, spent = self._plant.step(x, controls[-1])
+            planning, previous = (self._planning, plans[-1]) if plans else (self._first, None)
+            before = time.process_time()
+            plans.append(planning.plan(xs[-1], goal, step * self._plant.dt, previous))
+            cpu.append(1e3 * (time.process_time() - before))
+            us.append(follower.control(plans[-1], xs[-1]))
+            x, spent = self._plant.step(xs[-1], us[-1])
             xs.append(x)
             cost += spent
             if not np.all(np.abs(x) < FAR):
@@ -146,20 +142,49 @@ class ClosedLoop:
                 break
         return Trial(
             cost=cost,
-            reached=bool(np.isfinite(cost) and self._task.reached(x, goal)),
-            peak_velocity=float(np.max(np.abs(np.stack(xs)[:, self._robot.nq :]) / speeds)),
+            reached=bool(np.isfinite(cost) and self._task.reached(xs[-1], goal)),
+            peak_velocity=float(np.max(np.abs(np.stack(xs)[:, self._robot.nq :]) / self._robot.limits.velocity)),
             plan_ms=np.array([1e3 * plan.timings.total for plan in plans]),
+            cpu_ms=np.array(cpu),
             iterations=np.array([plan.iterations for plan in plans]),
             statuses=Counter(plan.status.name for plan in plans),
-            held=held,
-            us=np.stack(controls),
+            held=follower.held,
+            us=np.stack(us),
         )
+
+
+class _Follower:
+    """Decides what is followed when a plan cannot be, as the real loop does.
+
+    Attributes:
+        held: number of plans in whose place the arm was held.
+    """
+
+    def __init__(self, robot: Robot, patience: float, dt: float) -> None:
+        """Follow a usable plan for at most `patience` seconds, in steps of `dt` seconds."""
+        self._robot, self._patience, self._dt = robot, patience, dt
+        self._usable: Plan | None = None
+        self._anchor: Array | None = None
+        self.held = 0
+
+    def control(self, plan: Plan, x: Array) -> Array:
+        """Return the torques (nu,), Nm, to apply in the (nx,) state `x` that `plan` was made from."""
+        if plan.status.usable:
+            self._usable = plan
+        if self._usable is not None and plan.t0 - self._usable.t0 <= self._patience:
+            self._anchor = None
+            command = self._usable.command(plan.t0, np.inf)
+            u = command.u0 + command.gain @ (command.x0 - x)
+        else:
+            self.held += 1
+            self._anchor = x if self._anchor is None else self._anchor
+            u = _hold(self._robot, self._anchor, x, self._dt)
+        return np.clip(u, -self._robot.limits.effort, self._robot.limits.effort)
 
 
 def closed_loop_row(variant: Variant, trials: list[Trial], references: list[float]) -> dict[str, object]:
     """Sum up the trials of `variant`; `references` are the costs of the optimum from the same starts."""
     ratios = np.array([trial.cost for trial in trials]) / references
-    times = np.concatenate([trial.plan_ms for trial in trials])
     iterations = np.concatenate([trial.iterations for trial in trials])
     return {
         "planner": variant.planner,
@@ -167,13 +192,14 @@ def closed_loop_row(variant: Variant, trials: list[Trial], references: list[floa
         "terminal": variant.terminal,
         "guess": variant.guess,
         "iterations_mean": float(np.mean(iterations)) if len(iterations) else np.nan,
-        "solve_ms": percentiles(times),
+        "solve_ms": percentiles(np.concatenate([trial.plan_ms for trial in trials])),
         "cost_ratio": {"mean": float(np.mean(ratios)), "worst": float(np.max(ratios))},
         "success_rate": float(np.mean([trial.reached for trial in trials])),
         "label": "",
         "starts": len(trials),
         "cost_ratios": ratios.tolist(),
         "statuses": dict(sum((Counter(trial.statuses) for trial in trials), Counter())),
+        "cpu_ms": percentiles(np.concatenate([trial.cpu_ms for trial in trials])),
         "held_steps": sum(trial.held for trial in trials),
         "peak_velocity_share": float(np.fmax.reduce([trial.peak_velocity for trial in trials])),
     }

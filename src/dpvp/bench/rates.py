@@ -119,14 +119,11 @@ class _Streams:
     """Takes what the nodes say about times."""
 
     def __init__(self, pilot: Pilot) -> None:
-        from rclpy.qos import QoSProfile, ReliabilityPolicy
-        from std_msgs.msg import Float64
+        from dpvp.ros.record_node import ANY_OFFER, TOPICS
 
         self.plan_ms, self.age_ms = array("d"), array("d")
-        # deep: a sample that is not taken in time is still a sample
-        quality = QoSProfile(depth=1000, reliability=ReliabilityPolicy.BEST_EFFORT)
         for topic, values in (("mpc_node/plan_ms", self.plan_ms), ("world_node/state_age_ms", self.age_ms)):
-            pilot.node.create_subscription(Float64, topic, lambda m, into=values: into.append(m.data), quality)
+            pilot.node.create_subscription(TOPICS[topic], topic, lambda m, to=values: to.append(m.data), ANY_OFFER)
 
     def clear(self) -> None:
         """Forget what came so far."""

@@ -66,7 +66,7 @@ class ReferenceSolver:
         self._loop = ClosedLoop(scenario)
 
     def solve(self, start: Array, goal: Array) -> Reference:
-        """Return the cheapest converged solution from the (nx,) state `start`; the cheapest one where none converged."""
+        """Return the cheapest converged solution from the (nx,) state `start`, or the cheapest if none converged."""
         self._ocp.aim(start, goal)
         guesses = [_keep_posture(self._ocp, start), self._follow_own_planner(start, goal)]
         plans = [

@@ -52,6 +52,7 @@ class Worker:
 
     @staticmethod
     def _new_pool(log: Path) -> ProcessPoolExecutor:
+        os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when the process loads the solver
         context = multiprocessing.get_context("spawn")
         return ProcessPoolExecutor(1, context, initializer=_begin, initargs=(log,))
 

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 class BenchArgs:
     """Measure planners, horizons, guesses and rates.
 
-    Closed loop: every planner, horizon, terminal cost and guess on the task's own dynamics, one iteration a plan, its cost
-    compared with that of the whole motion solved to convergence. Rates: the real nodes at 100, 250 and 500 Hz.
+    Closed loop: every planner, horizon, terminal cost and guess on the task's own dynamics, one iteration a plan; the
+    cost is compared with that of the whole motion solved to convergence. Rates: the real nodes at 100, 250 and 500 Hz.
     """
 
     scenario: Annotated[str, tyro.conf.Positional] = "kuka_reach"

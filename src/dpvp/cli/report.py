@@ -9,7 +9,9 @@ from typing import Any
 
 from tyro.conf import Positional
 
-from dpvp.record.report import METRICS, PICTURE, write_report
+from dpvp.record.report import METRICS, PICTURE, read_motion, write_report
+
+FRAMES_PER_SECOND = 20.0
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,10 @@ class ReportArgs:
 
     run: Positional[Path]
     """Folder of the run: runs/<time>_<scenario>."""
+    still: Path | None = None
+    """Also render the arm on its way to the goal as one picture (PNG)."""
+    animation: Path | None = None
+    """Also render the arm's motion (GIF)."""
 
 
 def report(args: ReportArgs) -> int:
@@ -34,7 +40,24 @@ def report(args: ReportArgs) -> int:
     for name, value in _lines(summary):
         print(f"{name:>16}  {value}")
     print(f"{'written':>16}  {args.run / PICTURE}, {args.run / METRICS}")
+    if args.still or args.animation:
+        _render(args)
     return 0 if summary["success"] else 1
+
+
+def _render(args: ReportArgs) -> None:
+    from dpvp.worlds.render import ArmRenderer, save_animation, save_still  # OpenGL is not everywhere
+
+    scenario, postures, goal = read_motion(args.run)
+    renderer = ArmRenderer(scenario.robot, goal)
+    if args.still:
+        save_still(renderer.still(postures), args.still)
+        print(f"{'written':>16}  {args.still}")
+    if args.animation:
+        shown = postures[:: round(scenario.config.rates.joint_states / FRAMES_PER_SECOND)]
+        save_animation([renderer.posture(q) for q in shown], args.animation, FRAMES_PER_SECOND)
+        print(f"{'written':>16}  {args.animation}")
+    renderer.close()
 
 
 def _lines(summary: dict[str, Any]) -> list[tuple[str, str]]:

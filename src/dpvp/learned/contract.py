@@ -27,7 +27,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol, cast
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field, JsonValue, model_validator
@@ -249,16 +249,12 @@ def check_owner(file: Path, contract: Contract, robot: Robot, task: Task) -> Non
     require("robot.model_hash", mine["model_hash"], its.model_hash, changed)
     require("robot.joint_names", ", ".join(mine["joint_names"]), ", ".join(its.joint_names), "in this order")
     layout, ranges = contract.task.goal_layout, contract.ranges
-    require("task.kind", cast(_Configured, task).config.kind, contract.task.kind)
+    require("task.kind", task.kind, contract.task.kind)
     names = ", ".join(entry.name for entry in layout)
     require("task.goal_layout", f"{task.goal_size} numbers", f"{len(layout)} numbers", f"it has {names}")
     require("dt", task.dt, contract.dt, "nodes of the task must be as long as in the training, s")
     require("ranges.x", f"{robot.nx} numbers", f"{len(ranges.x.lower)} numbers")
     require("ranges.goal", f"{task.goal_size} numbers", f"{len(ranges.goal.lower)} numbers")
-
-
-class _Configured(Protocol):
-    config: Any
 
 
 def check_signature(file: Path, head: str, spec: GraphSpec, sizes: Mapping[str, int]) -> None:

@@ -33,14 +33,17 @@ class GuessSource(Protocol):
 
 
 class HoldGuess:
-    """Stay where the robot is: the torques that carry its present posture ("gravity initialisation")."""
+    """Stay where the robot is: the torques that carry its posture ("gravity initialisation")."""
 
     name = "hold"
 
     def propose(self, ocp: Ocp, x: Array, goal: Array, t: float, previous: Plan | None) -> Guess | None:
-        """Propose constant gravity torques."""
-        us = np.tile(ocp.gravity(x), (ocp.horizon, 1))
-        return _simulated(self.name, ocp, ocp.rollout(us), us)
+        """Propose the gravity torques of each posture on the way: those of the first one alone let a moving arm fall."""
+        xs, us = [np.array(x, dtype=np.float64)], []
+        for _ in range(ocp.horizon):
+            us.append(ocp.gravity(xs[-1]))
+            xs.append(ocp.step(xs[-1], us[-1])[0])
+        return _simulated(self.name, ocp, np.stack(xs), np.stack(us))
 
 
 class ShiftGuess:

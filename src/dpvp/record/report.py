@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import re
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 
 SCENARIO, RECORDING, METRICS, PICTURE = "scenario.yaml", "run.mcap", "metrics.json", "run.png"
 LOOP_STATUS = "mpc_node: loop"  # name of the status in /diagnostics that the metrics are taken from
+_MOVING = 0.02  # rad/s; slower is standing still
 _DRAWN_STATES = 20_000  # a longer run is drawn with every second, third, ... state
 _TIME_PREFIX = re.compile(r"^[\dT:.\-]+_(?=.)")
 
@@ -146,8 +148,16 @@ def load_run(folder: Path) -> Scenario:
         if not (folder / name).is_file():
             raise ConfigError(folder, "run", name, "is missing here; give the folder of a run, runs/<time>_<scenario>")
     scenario = load_scenario(str(folder.resolve() / SCENARIO))
-    scenario.name = _TIME_PREFIX.sub("", scenario.name)
+    scenario.name = _recorded_name(folder) or _TIME_PREFIX.sub("", scenario.name)
     return scenario
+
+
+def _recorded_name(folder: Path) -> str:
+    """Return what the recorder called the scenario; empty if that is not known."""
+    try:
+        return str(json.loads((folder / METRICS).read_text(encoding="utf-8"))["scenario"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return ""
 
 
 def read_run(folder: Path) -> tuple[RunMetrics, RunSeries]:
@@ -189,6 +199,26 @@ def write_report(folder: Path) -> dict[str, Any]:
     write_metrics(folder / METRICS, summary)
     draw_run(series, folder / PICTURE)
     return summary
+
+
+def read_motion(folder: Path) -> tuple[Scenario, Array, Array]:
+    """Return the scenario, the postures (N, n), rad, from where the arm began to move, and the last goal.
+
+    Raises:
+        ConfigError: the folder does not hold a run, or nothing moved in it.
+    """
+    scenario = load_run(folder)
+    joints, goal, postures = JointReader(scenario.robot), np.array(scenario.goal), list[Array]()
+    for full_name, _, message in read_messages(folder / RECORDING):
+        if full_name.endswith("/active_goal"):
+            goal = np.array([message.pose.position.x, message.pose.position.y, message.pose.position.z])
+        elif full_name.endswith("/joint_states"):
+            sample = joints.read(message)
+            if postures or np.abs(sample.v).max() > _MOVING:
+                postures.append(sample.q)
+    if not postures:
+        raise ConfigError(folder, "run", RECORDING, "the arm does not move in this recording: nothing to show")
+    return scenario, np.array(postures), goal
 
 
 def _series(

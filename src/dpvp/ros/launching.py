@@ -133,6 +133,7 @@ def _process(spec: ProcessSpec, namespace: str) -> Any:
     }
     if not spec.package:
         return ExecuteProcess(cmd=[spec.executable, *spec.arguments], name=spec.name, **common)
+    # no name: it would be given to every node of the process, to a manager's controllers too
     return Node(
         package=spec.package,
         executable=spec.executable,

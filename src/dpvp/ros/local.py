@@ -13,9 +13,9 @@ from pathlib import Path
 from types import TracebackType
 
 from dpvp.ros.lifeline import DIE_WITH_PARENT
-from dpvp.ros.processes import ProcessSpec, installed
+from dpvp.ros.processes import ProcessSpec
 
-PATIENCE = (6.0, 2.0)  # s granted after SIGINT and after SIGTERM
+PATIENCE = (20.0, 5.0)  # s granted after SIGINT (the recorder draws its picture) and after SIGTERM
 
 
 def ros_environment() -> dict[str, str]:
@@ -28,13 +28,17 @@ class LocalProcesses:
     """Started processes of a bring-up; ends them when the `with` block ends."""
 
     def __init__(self, specs: Sequence[ProcessSpec], log_dir: Path) -> None:
-        """Start `specs`; what each one says goes to `<log_dir>/<name>.log`."""
+        """Start dpvp's own nodes among `specs`; what each one says goes to `<log_dir>/<name>.log`.
+
+        What else a bring-up lists, such as robot_state_publisher, serves the tools of a ROS machine: `ros2 launch`
+        starts it there.
+        """
+        specs = [spec for spec in specs if spec.package == "dpvp"]
         self._files = {spec.name: (log_dir / f"{spec.name}.log") for spec in specs}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         try:
             for spec in specs:
-                if not (spec.optional and not installed(spec.package)):
-                    self._processes[spec.name] = _start(spec, self._files[spec.name])
+                self._processes[spec.name] = _start(spec, self._files[spec.name])
         except BaseException:
             self.close()
             raise
@@ -62,7 +66,7 @@ class LocalProcesses:
         return self._processes[name].pid
 
     def close(self) -> None:
-        """End the processes, the last started one last: SIGINT, then SIGTERM, then SIGKILL."""
+        """End all processes at once: SIGINT, then SIGTERM, then SIGKILL."""
         waiting = list(self._processes.values())
         for sign, patience in zip((signal.SIGINT, signal.SIGTERM), PATIENCE, strict=True):
             for process in waiting:
@@ -77,8 +81,6 @@ class LocalProcesses:
 
 
 def _start(spec: ProcessSpec, log: Path) -> subprocess.Popen[bytes]:
-    if spec.package != "dpvp":
-        raise ValueError(f"{spec.name}: only dpvp's own nodes run without `ros2 launch`")
     command = [sys.executable, "-m", f"dpvp.ros.{spec.executable}", *spec.arguments, "--ros-args"]
     command += ["-r", f"__node:={spec.name}"]
     command += _parameter_arguments(spec.parameters)

@@ -65,6 +65,11 @@ class Bringup(Config):
         return plain
 
     @property
+    def goal_numbers(self) -> tuple[float, ...]:
+        """The goal as numbers; empty: that of the scenario."""
+        return tuple(map(float, self.goal.split()))
+
+    @property
     def use_sim_time(self) -> bool:
         """True where a simulator publishes /clock."""
         return self.mode in ("mujoco", "gazebo")
@@ -129,6 +134,7 @@ def bringup_processes(scenario: Scenario, bringup: Bringup, run_dir: Path) -> tu
 
     Raises:
         ConfigError: arguments that contradict each other or the scenario, or a file of controllers that does.
+        GoalError: the task refuses the goal.
     """
     plant = _resolved_plant(bringup)
     _check(scenario, bringup, plant)
@@ -154,9 +160,8 @@ def _check(scenario: Scenario, bringup: Bringup, plant: str) -> None:
         raise ConfigError("bring-up", "plant", plant, f"dpvp's world is for mode mujoco; mode is {bringup.mode}")
     if plant != "dpvp" and bringup.lock_step:
         raise ConfigError("bring-up", "lock_step", True, "only dpvp's world waits: needs mode mujoco and plant dpvp")
-    numbers, needed = len(bringup.goal.split()), len(scenario.goal)
-    if numbers not in (0, needed):
-        raise ConfigError("bring-up", "goal", bringup.goal, f"must be {needed} numbers; found {numbers}")
+    if bringup.goal:
+        scenario.task.check_goal(bringup.goal_numbers)
     if plant == "ros2_control" and bringup.mode == "hardware" and bringup.driver == "kuka":
         reason = (
             f"kuka_drivers reports no joint velocities, which {FEEDBACK} needs, and its own robot_manager switches "
@@ -181,7 +186,7 @@ def _mpc(scenario: Scenario, bringup: Bringup) -> ProcessSpec:
         "use_sim_time": bringup.use_sim_time,
     }
     if bringup.goal:
-        parameters["goal"] = [float(number) for number in bringup.goal.split()]
+        parameters["goal"] = list(bringup.goal_numbers)
     return ProcessSpec("mpc_node", "dpvp", "mpc_node", parameters, environment=_ENVIRONMENT, required=True)
 
 
@@ -217,8 +222,8 @@ def _extras(scenario: Scenario, bringup: Bringup, run_dir: Path) -> tuple[Proces
     specs = []
     if bringup.record:
         parameters = {"scenario": scenario.file, "run_dir": str(run_dir)}
-        recorder = ("record_node", "dpvp", "record_node", parameters)
-        specs.append(ProcessSpec(*recorder, environment=_ENVIRONMENT, patience=20.0))  # it draws the picture then
+        node = ("record_node", "dpvp", "record_node", parameters)
+        specs.append(ProcessSpec(*node, environment=_ENVIRONMENT, patience=20.0))  # it draws the picture at the end
     if bringup.view:
         scenario_only = {"scenario": scenario.file}
         specs.append(ProcessSpec("view_node", "dpvp", "view_node", scenario_only, environment=_ENVIRONMENT))
@@ -238,11 +243,9 @@ def _ros2_control(scenario: Scenario, bringup: Bringup) -> tuple[ProcessSpec, ..
     if bringup.mode == "gazebo":
         plant = _gazebo(scenario, bringup)
     else:
-        # a package's manager node gets no name of its own: it would be given to every node inside, controllers included
         package = "mujoco_ros2_control" if bringup.mode == "mujoco" else "controller_manager"
-        needs = tuple(_PLUGIN_PACKAGES[mode] for mode in (bringup.mode,) if mode in _PLUGIN_PACKAGES)
-        sim = {"use_sim_time": bringup.use_sim_time}
-        manager = ("controller_manager", package, "ros2_control_node", sim, files)
+        needs = (_PLUGIN_PACKAGES[bringup.mode],) if bringup.mode in _PLUGIN_PACKAGES else ()
+        manager = ("controller_manager", package, "ros2_control_node", {"use_sim_time": bringup.use_sim_time}, files)
         plant = (ProcessSpec(*manager, required=True, needs=needs),)
     publisher = _state_publisher(scenario, bringup, optional=False)
     return (publisher, *plant, *_spawners(bringup, files, groups))
@@ -252,7 +255,7 @@ def _controller_files(scenario: Scenario, bringup: Bringup) -> tuple[Path, ...]:
     folder = scenario.robot.folder
     files = [Path(bringup.controllers_file).absolute() if bringup.controllers_file else folder / "controllers.yaml"]
     if bringup.mode == "hardware":
-        files += [file for file in (folder / "controllers.hardware.yaml",) if file.is_file()]
+        files += sorted(folder.glob("controllers.hardware.yaml"))
     return tuple(files)
 
 
@@ -277,9 +280,7 @@ def _spawners(bringup: Bringup, files: Sequence[Path], groups: Sequence[Controll
 
 def _gazebo(scenario: Scenario, bringup: Bringup) -> tuple[ProcessSpec, ...]:
     """Gazebo server, the robot put into it, and /clock brought out of it; the controller manager lives inside."""
-    plugins = os.pathsep.join(
-        filter(None, (os.environ.get("GZ_SIM_SYSTEM_PLUGIN_PATH"), os.environ.get("LD_LIBRARY_PATH")))
-    )
+    folders = (os.environ.get(name) for name in ("GZ_SIM_SYSTEM_PLUGIN_PATH", "LD_LIBRARY_PATH"))
     server = ("-r", "-s") if bringup.headless else ("-r",)
     create = ("-topic", "robot_description", "-name", scenario.config.robot.name)
     clock = ("/clock@rosgraph_msgs/msg/Clock[gz.msgs.Clock",)
@@ -289,7 +290,7 @@ def _gazebo(scenario: Scenario, bringup: Bringup) -> tuple[ProcessSpec, ...]:
             "",
             "gz",
             arguments=("sim", *server, "empty.sdf"),
-            environment={"GZ_SIM_SYSTEM_PLUGIN_PATH": plugins},
+            environment={"GZ_SIM_SYSTEM_PLUGIN_PATH": os.pathsep.join(filter(None, folders))},
             required=True,
             needs=("ros_gz_sim", _PLUGIN_PACKAGES["gazebo"]),
         ),

@@ -123,8 +123,10 @@ class ViewNode(Node):
             lines = [f"**{loop.get('state', '?')}** {loop.get('reason_text', '')}"]
             if "goal_error" in loop:
                 lines.append(f"{1e3 * float(loop['goal_error']):.1f} mm from the goal")
-            lines.append(f"plan {loop.get('plan_ms_p50', '?')} ms, p99 {loop.get('plan_ms_p99', '?')} ms")
-            lines.append(f"missed {100.0 * float(loop.get('missed_share', 'nan')):.2f} % of {loop.get('periods', '?')}")
+            if "plan_ms_p50" in loop:
+                lines.append(f"plan {float(loop['plan_ms_p50']):.1f} ms, p99 {float(loop['plan_ms_p99']):.1f} ms")
+            if "missed_share" in loop:
+                lines.append(f"missed {100.0 * float(loop['missed_share']):.1f} % of {loop['periods']} periods")
         if now - self._noticed < NOTICE:
             lines.append(f"*{self._notice}*")
         return "\n\n".join(lines)

@@ -77,7 +77,7 @@ class ReachConfig(Config):
 class ReachTask:
     """Bring the robot's end effector to a point (3,) in the base frame, m."""
 
-    goal_size = 3
+    kind, goal_size = "reach", 3
 
     def __init__(self, robot: Robot, config: ReachConfig, file: str = "scenario") -> None:
         """Check `config`, read from `file`, against the robot.

@@ -33,6 +33,7 @@ class Task(Protocol):
     The goal is an array of `goal_size` numbers; everything that takes one takes it checked by `check_goal`.
     """
 
+    kind: str
     robot: Robot
     dt: float
     goal_size: int

@@ -47,7 +47,7 @@ def draw_bench(content: Mapping[str, Any], file: Path) -> None:
             else:
                 axis.tick_params(labelleft=False)
         _frame_costs(first, rows)
-        _draw_legend(first, rows)
+        _draw_legend(figure, rows)
         _draw_rates(figure.add_subplot(grid[1, :]), content["rates"])
         part = file.with_name(f".{file.name}.part")
         canvas.print_png(part)
@@ -78,8 +78,8 @@ def _draw_costs(axis: Axes, rows: Sequence[Row], terminal: str) -> None:
                 _name_horizon(axis, row, point, colour)
     lost = [f"{row['planner']} {row['guess']} {row['horizon']}" for row in rows if not _finite(row)]
     if lost:
-        text, corner = "\n".join(["no finite cost:", *lost]), {"ha": "right", "va": "top", "fontsize": 7.5}
-        axis.text(0.99, 0.985, text, transform=axis.transAxes, color=RED, **corner)
+        corner: dict[str, Any] = {"transform": axis.transAxes, "ha": "right", "va": "top"}
+        axis.text(0.99, 0.985, "\n".join(["no finite cost:", *lost]), color=RED, fontsize=7.5, **corner)
 
 
 def _finite(row: Row) -> bool:
@@ -118,17 +118,14 @@ def _frame_costs(axis: Axes | None, rows: Sequence[Row]) -> None:
     axis.set_ylim(min(0.93, min(ratios) / 1.08), max(1.5, max(ratios) * 1.18))
 
 
-def _draw_legend(axis: Axes | None, rows: Sequence[Row]) -> None:
-    if axis is None:
-        return
+def _draw_legend(figure: Figure, rows: Sequence[Row]) -> None:
     handles = [Line2D([], [], color=colour, label=name) for name, colour in _PLANNERS.items()]
     for guess, (marker, style) in _GUESSES.items():
         if any(row["guess"] == guess for row in rows):
             label = _GUESS_NAMES[guess]
             handles.append(Line2D([], [], color=INK, marker=marker, linestyle=style, label=label, markersize=5.5))
-    hollow = {"marker": "o", "linestyle": "none", "markerfacecolor": "white", "markersize": 5.5}
+    hollow: dict[str, Any] = {"marker": "o", "linestyle": "none", "markerfacecolor": "white", "markersize": 5.5}
     handles.append(Line2D([], [], color=INK, label="not every start reached the goal", **hollow))
-    figure = axis.get_figure()
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), handlelength=1.9, columnspacing=1.4)
 
 
@@ -150,7 +147,7 @@ def _draw_rates(axis: Axes, rates: Sequence[Row]) -> None:
         label = f"{planner}, {horizon} nodes"
         axis.bar(places, [_percent(row) for row in own], 0.94 * width, color=colour, label=label, zorder=2)
         for row, place in zip(own, places, strict=True):
-            above = {"xytext": (0, 3), "textcoords": "offset points", "ha": "center", "fontsize": 8.5}
+            above: dict[str, Any] = {"xytext": (0, 3), "textcoords": "offset points", "ha": "center", "fontsize": 8.5}
             axis.annotate(_bar_text(row), (place, _percent(row)), color=INK, **above)
     peers = {row["hz"] for row in rates if row["label"]}
     for hz in peers:

@@ -187,12 +187,18 @@ def _draw_timing(axis: Axes, run: RunSeries) -> None:
         if len(ms):
             middle, high = np.nanpercentile(ms, [50, 99])
             label = f"{name}\np50 {middle:.1f} ms\np99 {high:.1f} ms\nmax {np.nanmax(ms):.1f} ms"
-            axis.plot(t, ms, color=colour, linewidth=0.9, label=label)
+            axis.plot(*_with_gaps(t, ms, 5e-3 * run.period_ms), color=colour, linewidth=0.9, label=label)
     axis.axhline(run.period_ms, color=RED, linewidth=1.2, linestyle=(0, (5, 3)))
     _note(axis, run.period_ms, f"period {run.period_ms:g} ms", RED)
     axis.legend(loc="center left", bbox_to_anchor=(1.005, 0.5), handlelength=1.1, labelspacing=0.9)
     usual = [float(np.nanpercentile(ms, 99.5)) for ms in (run.age_ms, run.plan_ms) if len(ms)]
     axis.set_ylim(0.0, 1.25 * max(*usual, 1.2 * run.period_ms))
+
+
+def _with_gaps(t: Array, values: Array, longest: float) -> tuple[Array, Array]:
+    """Break a curve where nothing came for more than `longest` seconds."""
+    gaps = np.flatnonzero(np.diff(t) > longest) + 1
+    return np.insert(t, gaps, t[gaps]), np.insert(values, gaps, np.nan)
 
 
 def _length(metres: float, _: object = None) -> str:

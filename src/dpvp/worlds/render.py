@@ -32,7 +32,7 @@ class ArmRenderer:
             EnvironmentProblem: there is no OpenGL to be had.
         """
         os.environ.setdefault("MUJOCO_GL", "egl")
-        import mujoco
+        import mujoco  # reads MUJOCO_GL when it is loaded
 
         from dpvp.worlds.mujoco import MujocoWorld
 
