@@ -126,7 +126,6 @@ def recorder(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen(command, env=environment, stderr=subprocess.STDOUT, stdout=subprocess.PIPE)
     yield process
     process.kill()
-    process.wait(timeout=10)
 
 
 def read_all(file: Path) -> dict[str, list[tuple[float, object]]]:

@@ -184,7 +184,8 @@ class _Follower:
 
 def closed_loop_row(variant: Variant, trials: list[Trial], references: list[float]) -> dict[str, object]:
     """Sum up the trials of `variant`; `references` are the costs of the optimum from the same starts."""
-    ratios = np.array([trial.cost for trial in trials]) / references
+    with np.errstate(invalid="ignore"):  # neither has a finite cost: not a number
+        ratios = np.array([trial.cost for trial in trials]) / references
     iterations = np.concatenate([trial.iterations for trial in trials])
     return {
         "planner": variant.planner,

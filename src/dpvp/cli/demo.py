@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import tyro
@@ -16,10 +16,10 @@ from rich.table import Table
 from dpvp.cli.run import run_once
 from dpvp.plan import Array
 from dpvp.record.rundir import new_run_dir, resolved
-from dpvp.ros.pilot import Episode
-from dpvp.ros.processes import Bringup
-from dpvp.ros.session import session
 from dpvp.scenario import Scenario, load_scenario
+
+if TYPE_CHECKING:
+    from dpvp.ros.pilot import Episode
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,9 @@ def cases(scenario: Scenario, args: DemoArgs) -> list[Case]:
 
 def campaign(name: str, tries: list[Case], runs: Path, console: Console) -> list[Outcome]:
     """Try every case through the nodes in lock-step; each outcome is in campaign.jsonl as soon as it is known."""
+    from dpvp.ros.processes import Bringup
+    from dpvp.ros.session import session
+
     # in lock-step the plant waits: a plan is bounded by iterations, so that results do not depend on the machine
     scenario = load_scenario(name, ("planner.budget=10.0",))
     run_dir = new_run_dir(scenario, runs)

@@ -7,16 +7,17 @@ import json
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import tyro
 from rich.console import Console
 
 from dpvp.record.rundir import new_run_dir, resolved
-from dpvp.ros.processes import Bringup
-from dpvp.ros.session import Session, session
 from dpvp.scenario import Scenario, load_scenario
+
+if TYPE_CHECKING:
+    from dpvp.ros.session import Session
 
 AFTERWARDS = 0.5  # s that the recorder sees of the robot after it has settled
 REPORTED = (
@@ -67,6 +68,9 @@ def run_once(
     scenario: Scenario, goal: tuple[float, ...] | None, runs: Path, console: Console, *, view: bool = False
 ) -> dict[str, Any]:
     """Start the nodes, go to `goal`, record; return what the recorder measured (the content of metrics.json)."""
+    from dpvp.ros.processes import Bringup
+    from dpvp.ros.session import session
+
     run_dir = new_run_dir(scenario, runs)
     scenario = resolved(scenario, run_dir)
     console.print(f"{scenario.name}: starting the nodes; everything goes to {run_dir}", soft_wrap=True)

@@ -21,6 +21,7 @@ from dpvp.scenario import Scenario
 
 logger = logging.getLogger(__name__)
 
+COMPLAIN_EVERY = 1.0  # s between two log lines about states that cannot be used
 RECENT = 1000  # plans whose times are kept for the percentiles of the diagnostics
 LOCK_STEP_PATIENCE = 10.0  # s; in lock-step the plant waits for the plan, however long it takes
 
@@ -79,6 +80,7 @@ class MpcLoop:
         self._anchor: Array | None = None
         self._fresh = True
         self._reached = False
+        self._complained_at = -math.inf
         self._plan_seconds: deque[float] = deque(maxlen=RECENT)
 
     def ask(self, state: LoopState) -> None:
@@ -105,7 +107,9 @@ class MpcLoop:
     def refuse_state(self, error: MessageError) -> None:
         """Count a state that could not be used."""
         self.counters.bad_states += 1
-        if self.counters.bad_states in (1, 10, 100) or self.counters.bad_states % 1000 == 0:
+        now = self._clock()
+        if now - self._complained_at > COMPLAIN_EVERY:
+            self._complained_at = now
             logger.error(f"state refused ({self.counters.bad_states} so far): {error}")
 
     def tick(self, skipped: int = 0) -> Answer | None:

@@ -26,8 +26,9 @@ from dpvp.control.loop import Answer, MpcLoop
 from dpvp.control.supervisor import LoopState
 from dpvp.environment import require_pins
 from dpvp.errors import DpvpError, EnvironmentProblem, GoalError, MessageError
+from dpvp.plan import State
 from dpvp.planning.process import SolverProcess
-from dpvp.ros.convert import control_message, goal_message, goal_of, state_of, trajectory_message
+from dpvp.ros.convert import control_message, goal_message, goal_of, seconds, state_of, trajectory_message
 from dpvp.ros.messages import Control, Sensor
 from dpvp.ros.node import COMMAND, LATCHED, STREAM, run_node
 from dpvp.ros.parameters import declare
@@ -139,9 +140,19 @@ class MpcInterface:
         message, self._sensor = self._sensor, None
         if message is not None:
             try:
-                self.loop.sense(state_of(self._robot, message))
+                self.loop.sense(self._fresh(state_of(self._robot, message)))
             except MessageError as error:
                 self.loop.refuse_state(error)
+
+    def _fresh(self, state: State) -> State:
+        """Return `state`; raises `MessageError` if it was long under way, however regularly such states arrive."""
+        age = seconds(self._now()) - state.t
+        if age > self._scenario.config.loop.sensor_timeout:
+            raise MessageError(
+                f"state is {age:.3f} s old by this node's clock, at most {self._scenario.config.loop.sensor_timeout} s "
+                "will do; do plant and node share a clock (use_sim_time, NTP)?"
+            )
+        return state
 
     def _answer_in_lock_step(self, message: Sensor) -> None:
         try:

@@ -22,6 +22,7 @@ _GUESSES = {"hold": ("s", (0, (2, 2))), "shift": ("o", "solid"), "policy": ("^",
 _GUESS_NAMES = {"hold": "guess hold alone", "shift": "guess shift or hold", "policy": "guess policy, shift or hold"}
 _TIMES = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0)
 _RATIOS = (0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0, 100.0)
+_COARSE_RATIOS = (1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0, 100.0)
 
 
 def draw_bench(content: Mapping[str, Any], file: Path) -> None:
@@ -65,6 +66,8 @@ def _draw_costs(axis: Axes, rows: Sequence[Row], terminal: str) -> None:
     axis.set_xscale("log")
     axis.set_yscale("log")
     axis.axhline(1.0, color=GREEN, linewidth=1.2, linestyle=(0, (5, 3)))
+    right: dict[str, Any] = {"xytext": (-3, -3), "textcoords": "offset points", "ha": "right", "va": "top"}
+    axis.annotate("optimum", (1.0, 1.0), xycoords=("axes fraction", "data"), color=GREEN, fontsize=8.5, **right)
     for planner, colour in _PLANNERS.items():
         for guess, (marker, style) in _GUESSES.items():
             line = [row for row in rows if (row["planner"], row["guess"]) == (planner, guess) and _finite(row)]
@@ -108,14 +111,15 @@ def _frame_costs(axis: Axes | None, rows: Sequence[Row]) -> None:
         return
     times = [row["solve_ms"]["p50"] for row in finite]
     ratios = [row["cost_ratio"]["mean"] for row in finite]
-    for which, ticks in ((axis.xaxis, _TIMES), (axis.yaxis, _RATIOS)):
+    fine = max(ratios) / min(ratios) < 6.0
+    for which, ticks in ((axis.xaxis, _TIMES), (axis.yaxis, _RATIOS if fine else _COARSE_RATIOS)):
         which.set_ticks(ticks)
         which.set_minor_locator(NullLocator())
         which.set_minor_formatter(NullFormatter())
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} ×"))
     axis.set_xlim(min(times) / 1.4, max(times) * 1.4)
-    axis.set_ylim(min(0.93, min(ratios) / 1.08), max(1.5, max(ratios) * 1.18))
+    axis.set_ylim(min(0.85, min(ratios) / 1.12), max(1.5, max(ratios) * 1.18))
 
 
 def _draw_legend(figure: Figure, rows: Sequence[Row]) -> None:
