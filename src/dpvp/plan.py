@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
+SAME_TIME = 1e-6  # s; seconds since 1970 in a float come in steps of a quarter of this
+
 
 class PlanStatus(Enum):
     """What we found in a plan, checked by us and not taken from the solver; the text says what to try next."""
@@ -129,10 +131,7 @@ class Plan:
 
     def at(self, t: float) -> Array:
         """Return the (nx,) state planned for time `t`, s; clamped to the first and last state."""
-        node, ratio = self._locate(t, len(self.xs) - 1)
-        if ratio == 0.0:
-            return np.array(self.xs[node])
-        return np.asarray((1.0 - ratio) * self.xs[node] + ratio * self.xs[node + 1])
+        return self._state(self._position(t))
 
     def shifted(self, t: float) -> tuple[Array, Array, Array]:
         """Read the plan anew on its own grid from time `t` on, s.
@@ -141,9 +140,9 @@ class Plan:
             xs (T+1, nx), us (T, nu), gains (T, nu, ndx): states interpolated, controls and gains of the node that is
             under way at each new node; beyond the end the last ones are repeated.
         """
-        starts = t + self.dt * np.arange(self.horizon + 1)
-        xs = np.stack([self.at(s) for s in starts])
-        nodes = [min(self._locate(s, self.horizon)[0], self.horizon - 1) for s in starts[:-1]]
+        positions = self._position(t) + np.arange(self.horizon + 1)
+        xs = np.stack([self._state(position) for position in positions])
+        nodes = [self._node(position) for position in positions[:-1]]
         return xs, self.us[nodes], self.gains[nodes]
 
     def command(self, t: float, valid_for: float) -> Command:
@@ -151,14 +150,24 @@ class Plan:
 
         At `t = t0` it is exactly `xs[0]`, `us[0]`, `gains[0]`.
         """
-        node = min(self._locate(t, self.horizon)[0], self.horizon - 1)
+        node = self._node(self._position(t))
         return Command(t, self.at(t), self.us[node].copy(), self.gains[node].copy(), t + valid_for)
 
-    def _locate(self, t: float, last: int) -> tuple[int, float]:
-        """Node under way at time `t` and the share of it that has passed; at most (`last`, 0)."""
-        position = np.clip((t - self.t0) / self.dt, 0.0, last)
-        # a time that is a node up to rounding is that node
-        nearest = round(float(position))
-        if abs(position - nearest) < 1e-9:
-            return nearest, 0.0
-        return int(position), float(position - int(position))
+    def _position(self, t: float) -> float:
+        """Time `t` in nodes since `t0`; one that is a node up to rounding is that node."""
+        position = (t - self.t0) / self.dt
+        nearest = round(position)
+        return float(nearest) if abs(position - nearest) * self.dt < SAME_TIME else position
+
+    def _state(self, position: float) -> Array:
+        """Return the (nx,) state `position` nodes after `t0`."""
+        position = min(max(position, 0.0), float(self.horizon))
+        node = min(int(position), self.horizon - 1)
+        ratio = position - node
+        if ratio in (0.0, 1.0):
+            return np.array(self.xs[node + int(ratio)])
+        return np.asarray((1.0 - ratio) * self.xs[node] + ratio * self.xs[node + 1])
+
+    def _node(self, position: float) -> int:
+        """Return the control node under way `position` nodes after `t0`."""
+        return min(max(int(position), 0), self.horizon - 1)

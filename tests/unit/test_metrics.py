@@ -109,6 +109,26 @@ def test_every_goal_starts_the_clock_anew(metrics: RunMetrics, scenario: Scenari
     assert summary["final_error_m"] == pytest.approx(0.005)
 
 
+def test_news_of_a_goal_may_be_late(metrics: RunMetrics, scenario: Scenario) -> None:
+    send(metrics, scenario.robot.nominal, 0.0, 1.0)
+    send(metrics, there(scenario), 1.0, 2.0)
+    metrics.goal(goal(scenario), stamp=0.4)
+    assert metrics.summary()["reached_at_s"] == pytest.approx(0.6)
+    assert metrics.summary()["success"] is True
+    metrics.goal(goal(scenario), stamp=0.0)  # set before mpc_node knew the time
+    send(metrics, there(scenario), 2.0, 2.1)
+    assert metrics.summary()["reached_at_s"] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("stamp", [1.79e9, -1e4, math.nan])
+def test_a_stamp_of_another_clock_is_not_used(metrics: RunMetrics, scenario: Scenario, stamp: float) -> None:
+    send(metrics, scenario.robot.nominal, 0.0, 1.0)
+    metrics.goal(goal(scenario), stamp)
+    send(metrics, scenario.robot.nominal, 1.0, 1.5)
+    send(metrics, there(scenario), 1.5, 2.1)
+    assert metrics.summary()["reached_at_s"] == pytest.approx(0.5)
+
+
 def test_a_plant_that_is_set_back_starts_the_run_anew(metrics: RunMetrics, scenario: Scenario) -> None:
     metrics.goal(goal(scenario))
     send(metrics, there(scenario), 5.0, 6.0)

@@ -15,10 +15,9 @@ from dpvp.bench.closed_loop import STEPS, ClosedLoop, percentiles
 from dpvp.plan import Array, Plan
 from dpvp.planning.check import PlanCheck
 from dpvp.planning.ddp import DdpPlanner
-from dpvp.planning.guess import Guess
+from dpvp.planning.guess import Guess, HoldGuess
 from dpvp.planning.planner import Budget
 from dpvp.scenario import Scenario
-from dpvp.tasks.ocp import Ocp
 from dpvp.tasks.task import TerminalWeights
 
 ITERATIONS = 1000  # most; fewer means that the solver's own criterion ended it
@@ -68,7 +67,7 @@ class ReferenceSolver:
     def solve(self, start: Array, goal: Array) -> Reference:
         """Return the cheapest converged solution from the (nx,) state `start`, or the cheapest if none converged."""
         self._ocp.aim(start, goal)
-        guesses = [_keep_posture(self._ocp, start), self._follow_own_planner(start, goal)]
+        guesses = [HoldGuess().propose(self._ocp, start, goal, 0.0, None), self._follow_own_planner(start, goal)]
         plans = [
             self._planner.plan(start, goal, 0.0, guess, Budget(ITERATIONS))
             for guess in guesses
@@ -131,13 +130,3 @@ def reference_row(references: list[Reference], steps: int = STEPS) -> dict[str, 
 
 def _converged(plan: Plan) -> bool:
     return plan.iterations < ITERATIONS
-
-
-def _keep_posture(ocp: Ocp, start: Array) -> Guess:
-    """Simulate torques that carry the arm wherever it is: constant ones would let it fall within a few seconds."""
-    xs, us = [start], []
-    for _ in range(ocp.horizon):
-        us.append(ocp.gravity(xs[-1]))
-        xs.append(ocp.step(xs[-1], us[-1])[0])
-    states, controls = np.stack(xs), np.stack(us)
-    return Guess("hold", states, controls, ocp.cost(states, controls))

@@ -77,7 +77,7 @@ def run_once(
     with session(scenario, Bringup(plant="dpvp", start="false", view=view), run_dir) as running:
         if view and sys.stdin.isatty():
             console.input("open http://localhost:8080 in a browser, then press Enter to move ")
-        _reach(scenario, goal or scenario.goal, running, console)
+        _reach(scenario, goal or scenario.goal, running, run_dir, console)
         if view:
             _stay(running, console)
     metrics: dict[str, Any] = json.loads((run_dir / "metrics.json").read_text(encoding="utf-8"))
@@ -85,8 +85,9 @@ def run_once(
     return metrics
 
 
-def _reach(scenario: Scenario, goal: tuple[float, ...], running: Session, console: Console) -> None:
+def _reach(scenario: Scenario, goal: tuple[float, ...], running: Session, run_dir: Path, console: Console) -> None:
     pilot = running.pilot
+    pilot.wait_recorder(run_dir / "metrics.json")
     pilot.aim(np.array(goal))
     with console.status(f"moving to {list(goal)}"):
         pilot.ask("mpc_node/start")

@@ -34,7 +34,8 @@ class FeedbackTiming:
     Attributes:
         transition: length of the blend from PD to linear feedback, s.
         velocity_filter: weight of the new sample in the velocity filter, 0..1.
-        command_timeout: seconds without a command after which the law holds; None is never (stock).
+        command_timeout: seconds without a command after which the law holds; None is never (stock). A command's own
+            `valid_until` may end it sooner.
         damping_timeout: seconds without a command after which it damps; None is never (stock).
     """
 
@@ -73,6 +74,8 @@ class FeedbackLaw:
         if self._command is None or self.phase in (FeedbackPhase.HOLD, FeedbackPhase.DAMPING):
             self._first = now
         self._command, self._heard = command, now
+        if self._timing.command_timeout is not None:  # one that is old when it comes has a part of its time behind it
+            self._heard = min(now, command.valid_until - self._timing.command_timeout)
 
     def filtered(self, v: Array) -> Array:
         """Return the filtered velocity (n,), rad/s, of the new sample `v`; call once a cycle, before `update`."""
@@ -91,7 +94,9 @@ class FeedbackLaw:
         """
         if self._anchor is None:
             self._anchor = _Anchor(q.copy(), effort.copy())
-        self.phase = self._next_phase(now, q)
+        damped, self.phase = self.phase is FeedbackPhase.DAMPING, self._next_phase(now, q)
+        if damped and self.phase is not FeedbackPhase.DAMPING:  # it may have been moved far from where it held
+            self._anchor = _Anchor(q.copy(), self._robot.gravity(q))
         if self.phase is FeedbackPhase.DAMPING:
             return np.asarray(self._robot.gravity(q) - self._robot.hold.damping * v)
         if self.phase in (FeedbackPhase.PD, FeedbackPhase.HOLD) or self._command is None:

@@ -86,7 +86,7 @@ class MpcLoop:
     def ask(self, state: LoopState) -> None:
         """Ask for IDLE, HOLD or TRACK; `decide` says whether it can be had. Asking for HOLD holds anew from here."""
         self._asked = state
-        self._fresh, self._plan_at = True, -math.inf
+        self._forget_plans()
         self._anchor = None
 
     def aim(self, goal: ArrayLike) -> Array:
@@ -101,7 +101,8 @@ class MpcLoop:
             return
         if self._jumped(state):
             logger.warning("the state jumped: holding from the new posture")
-            self._anchor, self._fresh = None, True
+            self._forget_plans()
+            self._anchor = None
         self._state, self._state_at = state, self._clock()
 
     def refuse_state(self, error: MessageError) -> None:
@@ -199,6 +200,10 @@ class MpcLoop:
         self.solver.close()
         self.solver = self._start_solver()
         self.counters.solver_restarts += 1
+        self._forget_plans()
+
+    def _forget_plans(self) -> None:
+        """Follow no plan that was asked for before now, and let the next one start afresh."""
         self._posted, self._fresh, self._plan_at = None, True, -math.inf
 
     def _post(self) -> None:
@@ -213,12 +218,14 @@ class MpcLoop:
         self.counters.plans += 1
         self.counters.guesses[plan.guess] += 1
         self._plan_seconds.append(plan.timings.total)
+        if state is None or state.t != plan.t0:  # asked for before the state jumped or something else was wanted
+            return None
         if plan.status.usable:
             self.plan, self._plan_at = plan, self._clock()
             self._decide()
         else:
             self.counters.rejected[plan.status.name] += 1
-        if state is None or state.t != plan.t0 or self.decision.state is not LoopState.TRACK or self.plan is None:
+        if self.decision.state is not LoopState.TRACK or self.plan is None:
             return None
         command = self.plan.command(state.t, self._valid_for)
         return self._checked(command, state, plan if plan.status.usable else None)

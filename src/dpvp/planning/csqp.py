@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import crocoddyl  # noqa: F401  (before mim_solvers, whose libraries it brings)
 import mim_solvers
+import numpy as np
 
 from dpvp.plan import Array, Plan
 from dpvp.planning.check import PlanCheck
 from dpvp.planning.guess import Guess
 from dpvp.planning.planner import Budget, Stopwatch
-from dpvp.planning.solve import Iterations, Trajectory, judged_plan, within_budget
+from dpvp.planning.solve import Iterations, RiccatiGains, Trajectory, judged_plan, within_budget
 from dpvp.tasks.ocp import Ocp
 
 
@@ -23,13 +24,8 @@ class CsqpPlanner:
     def __init__(self, ocp: Ocp, check: PlanCheck) -> None:
         """Make the solver's workspace for `ocp`."""
         self.ocp, self._check = ocp, check
-        solver = mim_solvers.SolverCSQP(ocp.problem)
-        solver.with_callbacks = False
-        solver.use_filter_line_search = True
-        solver.termination_tolerance = 1e-3
-        solver.max_qp_iters = 100
-        solver.eps_abs, solver.eps_rel = 1e-4, 0.0
-        self._solver = solver
+        self._gains = RiccatiGains(ocp)
+        self._solver = self._new_solver()
 
     def plan(self, x: Array, goal: Array, t: float, guess: Guess, budget: Budget) -> Plan:
         """Plan; see `Planner.plan`.
@@ -38,9 +34,28 @@ class CsqpPlanner:
         """
         watch = Stopwatch()
         self.ocp.aim(x, goal)
+        if not np.isfinite(guess.cost):  # the solver would answer NaN with a false success or end the process
+            ndx = self.ocp.problem.runningModels[0].state.ndx
+            nothing = Trajectory(guess.xs, guess.us, np.zeros((*guess.us.shape, ndx)))
+            return judged_plan(self.ocp, nothing, self._check, t, guess, 0, watch)
         iterations = within_budget(budget, Iterations(self._solver, guess))
         found = Trajectory.of(self._solver)
+        if found.finite:
+            found = Trajectory(found.xs, found.us, self._gains(found.xs, found.us))
         if found.finite and self.ocp.gap(found.xs, found.us) > self._check.gap:
             xs, us = self.ocp.rollout_feedback(found.xs, found.us, found.gains)
             found = Trajectory(xs, us, found.gains)
-        return judged_plan(self.ocp, found, self._check, t, guess, iterations, watch)
+        plan = judged_plan(self.ocp, found, self._check, t, guess, iterations, watch)
+        if not plan.status.usable or not np.all(np.isfinite(np.array(self._solver.k))):
+            # its multipliers start the next solve, and what spoilt this one would spoil all that follow
+            self._solver = self._new_solver()
+        return plan
+
+    def _new_solver(self) -> mim_solvers.SolverCSQP:
+        solver = mim_solvers.SolverCSQP(self.ocp.problem)
+        solver.with_callbacks = False
+        solver.use_filter_line_search = True
+        solver.termination_tolerance = 1e-3
+        solver.max_qp_iters = 100
+        solver.eps_abs, solver.eps_rel = 1e-4, 0.0
+        return solver

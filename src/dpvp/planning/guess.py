@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from dpvp.plan import Array, Plan
+from dpvp.plan import SAME_TIME, Array, Plan
 from dpvp.tasks.ocp import Ocp
 
 
@@ -38,7 +38,7 @@ class HoldGuess:
     name = "hold"
 
     def propose(self, ocp: Ocp, x: Array, goal: Array, t: float, previous: Plan | None) -> Guess | None:
-        """Propose the gravity torques of each posture on the way: those of the first one alone let a moving arm fall."""
+        """Propose the gravity torques of every posture on the way; those of the first alone let a moving arm fall."""
         xs, us = [np.array(x, dtype=np.float64)], []
         for _ in range(ocp.horizon):
             us.append(ocp.gravity(xs[-1]))
@@ -56,7 +56,7 @@ class ShiftGuess:
         if previous is None or not previous.t0 <= t < previous.end or previous.horizon != ocp.horizon:
             return None
         xs, us, gains = previous.shifted(t)
-        over = int(np.ceil((t - previous.t0) / previous.dt - 1e-9))
+        over = int(np.ceil((t - previous.t0 - SAME_TIME) / previous.dt))
         if over:  # past the old end there is no plan: carry the posture and damp it with the last gains
             us = us.copy()
             us[-over:] = ocp.gravity(xs[-1])

@@ -27,7 +27,9 @@ class Mailbox:
     def __init__(self, dtype: np.dtype[Any], fd: int | None = None) -> None:
         """Make the memory, or map that of `fd`, which another process made with the same `dtype`."""
         self._dtype = np.dtype(dtype)
-        size = 8 + SLOTS * (8 + self._dtype.itemsize)
+        # aligned: a number that straddles two cache lines could be read half written
+        slot = np.dtype([("number", np.uint64), ("record", self._dtype)], align=True)
+        size = 8 + SLOTS * slot.itemsize
         self.fd = os.memfd_create("dpvp-mailbox", 0) if fd is None else fd
         if fd is None:
             os.ftruncate(self.fd, size)
@@ -35,7 +37,6 @@ class Mailbox:
             raise ValueError(f"mailbox of {os.fstat(self.fd).st_size} bytes: a record of {dtype} needs {size}")
         self._memory = mmap.mmap(self.fd, size)
         self._newest = np.frombuffer(self._memory, np.uint64, 1, 0)
-        slot = np.dtype([("number", np.uint64), ("record", self._dtype)])
         self._slots = np.frombuffer(self._memory, slot, SLOTS, 8)
         self._taken = 0
 
@@ -59,7 +60,9 @@ class Mailbox:
         return None
 
     def close(self) -> None:
-        """Release the memory; the mailbox cannot be used afterwards."""
+        """Release the memory; the mailbox cannot be used afterwards. Closing again does nothing."""
+        if self._memory.closed:
+            return
         del self._newest, self._slots
         self._memory.close()
         os.close(self.fd)

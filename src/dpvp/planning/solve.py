@@ -49,7 +49,7 @@ def within_budget(budget: Budget, iterate: Callable[[], bool]) -> int:
 class Trajectory:
     """Copies of what a solver holds: `xs` (T+1, nx), `us` (T, nu), `gains` (T, nu, ndx).
 
-    The gains are those of the last backward pass, one line search older than the trajectory.
+    The gains of a DDP solver are those of the last backward pass, one line search older than the trajectory.
     """
 
     xs: Array
@@ -65,6 +65,27 @@ class Trajectory:
     def finite(self) -> bool:
         """True if no number is NaN or infinite."""
         return all(bool(np.all(np.isfinite(part))) for part in (self.xs, self.us, self.gains))
+
+
+class RiccatiGains:
+    """Feedback gains of a trajectory by one backward pass of DDP, to which limits do not exist.
+
+    For solvers whose own gains are not those of the problem: the ones of an augmented Lagrangian hold on to every
+    limit, near or far, and lose most of their stiffness towards the goal.
+    """
+
+    def __init__(self, ocp: Ocp) -> None:
+        """Make the workspace for `ocp`."""
+        self._pass = crocoddyl.SolverFDDP(ocp.problem)
+
+    def __call__(self, xs: Array, us: Array) -> Array:
+        """Return the gains (T, nu, ndx) about states (T+1, nx) and controls (T, nu); NaN where there are none."""
+        self._pass.setCandidate(list(xs), list(us), False)
+        try:
+            self._pass.computeDirection(True)
+        except crocoddyl.Exception:  # the problem has no minimum here, or holds NaN
+            return np.full(np.shape(self._pass.K), np.nan)
+        return np.array(self._pass.K)
 
 
 def judged_plan(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from array import array
+from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,16 @@ from numpy.typing import ArrayLike
 from dpvp.plan import Array
 from dpvp.scenario import Scenario
 
+RECENT = 3000  # states that are kept for goals that are late
+STAMP_TRUSTED = 3600.0  # s; a stamp that is further off is of another clock
+
 
 class RunMetrics:
     """Takes plain values as they come and sums them up at any time.
 
-    Time is that of the plant, from the stamps of its states. A goal counts from the first state that follows it; when
-    the plant's clock goes back, the run starts anew. The goal is reached at the first moment from which on
+    Time is that of the plant, from the stamps of its states; when it goes back, the run starts anew. A goal counts from
+    its own stamp; from the first state of all if it was set before its sender knew the time (stamp 0); and from the
+    first state that follows if its stamp is of another clock. The goal is reached at the first moment from which on
     `task.reached` held without a break, up to now.
     """
 
@@ -32,7 +37,8 @@ class RunMetrics:
         self._plan_ms, self._age_ms = array("d"), array("d")
         self._goal: Array | None = None
         self._x: Array | None = None
-        self._begin = self._t = self._goal_since = self._reached_since = math.nan
+        self._recent: deque[tuple[float, Array]] = deque(maxlen=RECENT)
+        self._begin = self._t = self._goal_stamp = self._goal_since = self._reached_since = math.nan
         self._peak_velocity = self._peak_effort = math.nan
         self._loop: dict[str, str] = {}
 
@@ -41,10 +47,18 @@ class RunMetrics:
         """Plant time since when the goal has been reached without a break, s; NaN if it is not."""
         return self._reached_since
 
-    def goal(self, p: ArrayLike) -> None:
-        """Take the goal, in the task's units; a goal that is set again is to be reached again."""
-        self._goal = np.array(p, dtype=np.float64)
+    def goal(self, p: ArrayLike, stamp: float = math.nan) -> None:
+        """Take a goal; one that is set again is to be reached again.
+
+        Args:
+            p: the goal in the task's units.
+            stamp: when it was set, plant time, s. It may be in the past, as news of a goal can be late.
+        """
+        self._goal, self._goal_stamp = np.array(p, dtype=np.float64), stamp
         self._goal_since = self._reached_since = math.nan
+        for t, x in self._recent:
+            if stamp == 0.0 or 0.0 <= t - stamp < STAMP_TRUSTED:
+                self._compare(t, x)
 
     def state(self, t: float, q: ArrayLike, v: ArrayLike, effort: ArrayLike | None = None) -> None:
         """Take a state of the robot.
@@ -57,18 +71,14 @@ class RunMetrics:
         """
         if not t >= self._t:  # the first state, or a plant that was set back
             self._begin, self._goal_since, self._reached_since = t, math.nan, math.nan
+            self._recent.clear()
         self._t, self._x = t, np.concatenate([q, v]).astype(np.float64)
+        self._recent.append((t, self._x))
         self._peak_velocity = _peak(self._peak_velocity, v, self._velocity_limit)
         if effort is not None:
             self._peak_effort = _peak(self._peak_effort, effort, self._effort_limit)
-        if self._goal is None:
-            return
-        if math.isnan(self._goal_since):
-            self._goal_since = t
-        if not self._scenario.task.reached(self._x, self._goal):
-            self._reached_since = math.nan
-        elif math.isnan(self._reached_since):
-            self._reached_since = t
+        if self._goal is not None:
+            self._compare(t, self._x)
 
     def plan_ms(self, value: float) -> None:
         """Take the time from the arrival of a state to the plan made from it, ms."""
@@ -106,6 +116,17 @@ class RunMetrics:
             "peak_velocity_share": self._peak_velocity,
             "run_dir": str(self._run_dir),
         }
+
+    def _compare(self, t: float, x: Array) -> None:
+        """Compare the state of time `t` with the goal."""
+        assert self._goal is not None
+        if math.isnan(self._goal_since):
+            trusted = 0.0 <= t - self._goal_stamp < STAMP_TRUSTED
+            self._goal_since = self._begin if self._goal_stamp == 0.0 else self._goal_stamp if trusted else t
+        if not self._scenario.task.reached(x, self._goal):
+            self._reached_since = math.nan
+        elif math.isnan(self._reached_since):
+            self._reached_since = t
 
 
 def write_metrics(file: Path, summary: Mapping[str, Any]) -> None:

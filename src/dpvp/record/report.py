@@ -16,7 +16,7 @@ import numpy as np
 from dpvp.errors import ConfigError, EnvironmentProblem, MessageError
 from dpvp.plan import Array
 from dpvp.record.mcap import read_messages, recover
-from dpvp.record.metrics import RunMetrics, write_metrics
+from dpvp.record.metrics import STAMP_TRUSTED, RunMetrics, write_metrics
 from dpvp.record.rundir import new_run_dir
 from dpvp.robot import JointMap, Robot
 from dpvp.scenario import Scenario, load_scenario
@@ -29,6 +29,14 @@ LOOP_STATUS = "mpc_node: loop"  # name of the status in /diagnostics that the me
 _MOVING = 0.02  # rad/s; slower is standing still
 _DRAWN_STATES = 20_000  # a longer run is drawn with every second, third, ... state
 _TIME_PREFIX = re.compile(r"^[\dT:.\-]+_(?=.)")
+
+
+@dataclass(frozen=True, eq=False)
+class _Goal:
+    """A goal: `point` (3,), m; `stamp` when it was set by the clock of who set it, s, 0 if that was not known."""
+
+    point: Array
+    stamp: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +68,7 @@ class JointReader:
             self._map, self._names = JointMap(self._expected, message.name), list(message.name)
         stamp, reorder = message.header.stamp, self._map.reorder
         effort = reorder(message.effort) if len(message.effort) else None
-        t = stamp.sec + 1e-9 * stamp.nanosec
+        t = _seconds(stamp)
         return JointSample(t, reorder(message.position), reorder(message.velocity), effort)
 
 
@@ -104,8 +112,8 @@ class RunFeed:
         return sample
 
     def _take_goal(self, message: Any) -> None:
-        point = message.pose.position
-        self._metrics.goal((point.x, point.y, point.z))
+        goal = _goal_of(message)
+        self._metrics.goal(goal.point, goal.stamp)
 
     def _take_diagnostics(self, message: Any) -> None:
         for status in message.status:
@@ -169,7 +177,7 @@ def read_run(folder: Path) -> tuple[RunMetrics, RunSeries]:
     scenario = load_run(folder)
     metrics = RunMetrics(scenario, folder)
     feed = RunFeed(scenario.robot, metrics)
-    states, goals = list[tuple[float, JointSample]](), list[tuple[float, Array]]()
+    states, goals = list[tuple[float, JointSample]](), list[tuple[float, _Goal]]()
     scalars: dict[str, list[tuple[float, float]]] = {"mpc_node/plan_ms": [], "world_node/state_age_ms": []}
     for full_name, when, message in read_messages(folder / RECORDING):
         topic = feed.topic_of(full_name)
@@ -181,8 +189,7 @@ def read_run(folder: Path) -> tuple[RunMetrics, RunSeries]:
         elif topic in scalars:
             scalars[topic].append((when, message.data))
         elif topic == "mpc_node/active_goal":
-            point = message.pose.position
-            goals.append((when, np.array([point.x, point.y, point.z])))
+            goals.append((when, _goal_of(message)))
     return metrics, _series(scenario, metrics, states, goals, scalars)
 
 
@@ -225,11 +232,12 @@ def _series(
     scenario: Scenario,
     metrics: RunMetrics,
     states: list[tuple[float, JointSample]],
-    goals: list[tuple[float, Array]],
+    arrived: list[tuple[float, _Goal]],
     scalars: dict[str, list[tuple[float, float]]],
 ) -> RunSeries:
     """Put what was read on one time axis that starts with the first goal, or with the first state if there is none."""
     robot, config = scenario.robot, scenario.config
+    goals = [(_set_at(when, goal.stamp, states), goal.point) for when, goal in arrived]
     starts = [when for when, _ in goals[:1] or states[:1]]
     begin = starts[0] if starts else 0.0
     reached = next((when - begin for when, s in states if s.t >= metrics.reached_since), math.nan)
@@ -257,6 +265,25 @@ def _series(
         success_error=config.task.success.error,
         final_error=summary["final_error_m"],
     )
+
+
+def _goal_of(message: Any) -> _Goal:
+    position = message.pose.position
+    return _Goal(np.array([position.x, position.y, position.z]), _seconds(message.header.stamp))
+
+
+def _seconds(stamp: Any) -> float:
+    return float(stamp.sec + 1e-9 * stamp.nanosec)
+
+
+def _set_at(arrival: float, stamp: float, states: list[tuple[float, JointSample]]) -> float:
+    """Return the log time at which a goal counts; the rule is that of `RunMetrics`."""
+    for when, sample in states:
+        if stamp == 0.0:
+            return min(arrival, when)
+        if (late := sample.t - stamp) >= 0.0:
+            return min(arrival, when - late) if late < STAMP_TRUSTED else arrival
+    return arrival
 
 
 def _error(scenario: Scenario, when: float, sample: JointSample, goals: list[tuple[float, Array]]) -> float:

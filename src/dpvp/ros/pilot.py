@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -81,14 +83,28 @@ class Pilot:
         """
         self._wait_for(lambda: self._state is not None and self.loop.get("state") in ("HOLD", "TRACK"), timeout)
 
+    def wait_recorder(self, metrics: Path) -> None:
+        """Wait until the recorder, by what it writes into the file `metrics`, hears the plant and the loop.
+
+        Raises:
+            EnvironmentProblem: it does not.
+        """
+
+        def hears() -> bool:
+            heard = json.loads(metrics.read_text(encoding="utf-8")) if metrics.is_file() else {}
+            return heard.get("duration_s") is not None and heard.get("goal") is not None
+
+        self._wait_for(hears, SERVICE_PATIENCE)
+
     def aim(self, goal: Array) -> None:
-        """Send a goal and wait until the loop has it.
+        """Send a goal, also one that is in force already, and wait until the loop has it.
 
         Raises:
             GoalError: the task refuses the goal, for the reason in the message.
         """
         goal = self._scenario.task.check_goal(goal)
         base = self._scenario.robot.base
+        self._active_goal = None
 
         def accepted() -> bool:
             message = self._active_goal

@@ -122,6 +122,7 @@ class RecordNode(Node):
         offers = [_offer(publisher.qos_profile) for publisher in publishers]
         type_hash = str(publishers[0].topic_type_hash) if publishers else ""
         self._recorder.add_topic(full_name, _type_name(kind), offers, type_hash)
+        self._next_metrics = 0.0  # who waits for us before they start sees there what we hear
 
     def _write_description(self, urdf_xml: str) -> None:
         topic = self.resolve_topic_name("robot_description")

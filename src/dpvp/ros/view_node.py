@@ -123,7 +123,7 @@ class ViewNode(Node):
             lines = [f"**{loop.get('state', '?')}** {loop.get('reason_text', '')}"]
             if "goal_error" in loop:
                 lines.append(f"{1e3 * float(loop['goal_error']):.1f} mm from the goal")
-            if "plan_ms_p50" in loop:
+            if loop.get("plan_ms_p50", "nan") != "nan":
                 lines.append(f"plan {float(loop['plan_ms_p50']):.1f} ms, p99 {float(loop['plan_ms_p99']):.1f} ms")
             if "missed_share" in loop:
                 lines.append(f"missed {100.0 * float(loop['missed_share']):.1f} % of {loop['periods']} periods")

@@ -131,7 +131,7 @@ class ReachTask:
 
     def check_goal(self, goal: ArrayLike) -> Array:
         """Return the goal (3,), m, or raise `GoalError` saying why the arm cannot or must not go there."""
-        point = np.asarray(goal, dtype=np.float64)
+        point = np.array(goal, dtype=np.float64)
         if point.shape != (3,):
             raise GoalError(f"goal has shape {point.shape}: a reach needs x y z in metres")
         if not np.all(np.isfinite(point)):
@@ -242,8 +242,8 @@ class ReachTask:
         self, costs: crocoddyl.CostModelSum, dt: float, constraints: crocoddyl.ConstraintModelManager | None
     ) -> crocoddyl.IntegratedActionModelEuler:
         extra = [] if constraints is None else [constraints]
+        # no `armature` here: pinocchio's dynamics have that of the model, and crocoddyl would add it once more
         dynamics = crocoddyl.DifferentialActionModelFreeFwdDynamics(self._state, self._actuation, costs, *extra)
-        dynamics.armature = self.robot.model.armature
         return crocoddyl.IntegratedActionModelEuler(dynamics, dt)
 
     def _jacobian(self, q: Array) -> Array:

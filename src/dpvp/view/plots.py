@@ -135,17 +135,19 @@ def _draw_error(axis: Axes, run: RunSeries) -> None:
     axis.axhline(run.success_error, color=GREEN, linewidth=1.2, linestyle=(0, (5, 3)))
     _note(axis, run.success_error, _length(run.success_error), GREEN)
     lowest = float(np.nanmin(run.error[run.error > 0]))
-    axis.set_ylim(min(lowest, run.success_error) / 2.0, float(np.nanmax(run.error)) * 1.8)
+    axis.set_ylim(min(lowest, run.success_error) / 2.0, 1.8 * max(float(np.nanmax(run.error)), run.success_error))
     axis.yaxis.set_major_formatter(FuncFormatter(_length))
     axis.yaxis.set_minor_formatter(NullFormatter())
     if not math.isnan(run.reached_t):
         error = float(np.interp(run.reached_t, run.t, run.error))
         axis.plot([run.reached_t], [error], "o", color=GREEN, markersize=7, markeredgecolor="white")
+        late = run.reached_t > 0.6 * run.t[-1] + 0.4 * run.t[0]  # then there is more room below and before it
         axis.annotate(
             f"reached after {run.reached_after:.2f} s",
             (run.reached_t, error),
-            xytext=(9, 9),
+            xytext=(-9, -15) if late else (9, 9),
             textcoords="offset points",
+            ha="right" if late else "left",
             color=GREEN,
             fontweight="bold",
             fontsize=9.5,
@@ -225,6 +227,7 @@ def _note(axis: Axes, y: float, text: str, colour: str) -> None:
         ha="right",
         color=colour,
         fontsize=8.5,
+        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.8},
     )
 
 

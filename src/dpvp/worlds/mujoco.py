@@ -92,7 +92,9 @@ class MujocoWorld:
 
     def reset(self, q: Array, v: Array) -> None:
         """Put the arm into positions `q` (n,) rad and velocities `v` (n,) rad/s, carried against gravity."""
+        marker = self.data.mocap_pos.copy()
         mujoco.mj_resetData(self.model, self.data)
+        self.data.mocap_pos[:] = marker
         self.data.qpos[self._positions], self.data.qvel[self._velocities] = q, v
         self.apply(self._robot.gravity(q))
         mujoco.mj_forward(self.model, self.data)
