@@ -125,9 +125,9 @@ class Plan:
         """Time of the last state, s."""
         return self.t0 + self.horizon * self.dt
 
-    def with_guess_time(self, total: float) -> Plan:
-        """Return the plan with the rest of `total` seconds booked as time spent on the guess."""
-        return replace(self, timings=replace(self.timings, guess=total - self.timings.solve - self.timings.check))
+    def with_guess_time(self, seconds: float) -> Plan:
+        """Return the plan with `seconds` booked as the time that its guess took."""
+        return replace(self, timings=replace(self.timings, guess=seconds))
 
     def at(self, t: float) -> Array:
         """Return the (nx,) state planned for time `t`, s; clamped to the first and last state."""

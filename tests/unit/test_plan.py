@@ -171,10 +171,10 @@ def test_only_ok_is_usable(status: PlanStatus) -> None:
     assert len(status.value) > 20  # says something
 
 
-def test_time_that_is_neither_solve_nor_check_is_the_guess() -> None:
+def test_the_time_of_the_guess_is_booked_beside_the_others() -> None:
     timings = make(0.0, 0.03, 2).with_guess_time(0.010).timings
-    assert timings.total == pytest.approx(0.010)
-    assert (timings.solve, timings.check) == (0.004, 0.0005)
+    assert (timings.guess, timings.solve, timings.check) == (0.010, 0.004, 0.0005)
+    assert timings.total == pytest.approx(0.0145)
 
 
 def test_values_cannot_be_reassigned() -> None:

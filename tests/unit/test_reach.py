@@ -259,7 +259,7 @@ class TestOcp:
         np.testing.assert_allclose(followed, xs, atol=1e-12)
         np.testing.assert_array_equal(applied, us)
         xs[3] += 0.25
-        assert ocp.gap(xs, us) == pytest.approx(0.25, rel=2.0)
+        assert ocp.gap(xs, us) > 0.25 - 1e-9
 
     def test_feedback_in_a_rollout_has_the_sign_of_a_command(self, task: ReachTask, goal: Array) -> None:
         """u = u0 + K (x0 - x)."""

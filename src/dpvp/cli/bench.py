@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from dpvp.errors import EnvironmentProblem
+from dpvp.errors import DpvpError
 from dpvp.record.rundir import new_run_dir
 from dpvp.scenario import Scenario, load_scenario
 
@@ -56,7 +56,7 @@ class Extent:
         starts: random ones, besides the nominal posture.
         steps: of a trial.
         rate_seconds: for each rate; 0 measures none.
-        all_rates: also with a short horizon, not only with the scenario's own planner.
+        all_rates: also with short horizons, not only with the scenario's own planner.
     """
 
     horizons: tuple[int, ...] = (10, 20, 50, 100)
@@ -162,8 +162,8 @@ def _rates(scenario: Scenario, extent: Extent, seed: int, results: Results, run_
     from dpvp.bench.closed_loop import Variant
     from dpvp.bench.rates import measure_rate, rate_cases
 
-    terminal = scenario.config.planner.terminal.kind
-    short = (Variant("ddp", 20, terminal, "shift"),) if extent.all_rates else ()
+    kind = scenario.config.planner.terminal.kind
+    short = (Variant("csqp", 10, kind, "shift"), Variant("ddp", 20, kind, "shift")) if extent.all_rates else ()
     cases = list(rate_cases(scenario.config, short))
     bar, good = progress.add_task("loop rates", total=len(cases)), True
     for case in cases:
@@ -172,7 +172,7 @@ def _rates(scenario: Scenario, extent: Extent, seed: int, results: Results, run_
         progress.update(bar, description=name)
         try:
             row: dict[str, Any] = measure_rate(case, scenario.name, extent.rate_seconds, run_dir / "rates", seed)
-        except EnvironmentProblem as error:
+        except DpvpError as error:
             progress.console.print(f"[red]{name}:[/red] {error}")
             good = False
             continue

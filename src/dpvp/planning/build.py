@@ -37,7 +37,9 @@ class Planning:
         """
         watch = Stopwatch()
         guess = best_guess(self.sources, self.planner.ocp, x, goal, t, previous)
-        return self.planner.plan(x, goal, t, guess, self.budget).with_guess_time(watch.split())
+        spent = watch.split()
+        rest = Budget(self.budget.iterations, self.budget.seconds - spent)
+        return self.planner.plan(x, goal, t, guess, rest).with_guess_time(spent)
 
 
 def build_planning(scenario: Scenario) -> Planning:

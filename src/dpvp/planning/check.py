@@ -35,7 +35,7 @@ class PlanCheck:
         """Judge states (T+1, nx), controls (T, nu) and gains (T, nu, ndx) of `ocp`, which cost `cost`."""
         if not all(np.all(np.isfinite(part)) for part in (xs, us, gains, cost)):
             return PlanStatus.NOT_FINITE
-        if ocp.gap(xs, us) > self.gap:
+        if not ocp.gap(xs, us) <= self.gap:  # also where the dynamics of finite numbers are not finite
             return PlanStatus.GAPS_OPEN
         nodes = max(1, min(len(us), int(np.ceil(self.window / ocp.dt))))
         if not self._within(xs[: nodes + 1], us[:nodes], self.slack):

@@ -12,7 +12,7 @@ import numpy as np
 
 from dpvp.plan import Array, Plan
 from dpvp.planning.check import PlanCheck
-from dpvp.planning.guess import Guess
+from dpvp.planning.guess import Guess, ShiftGuess
 from dpvp.planning.planner import Budget, Stopwatch
 from dpvp.planning.solve import Iterations, RiccatiGains, Trajectory, judged_plan, within_budget
 from dpvp.tasks.ocp import Ocp
@@ -26,6 +26,7 @@ class CsqpPlanner:
         self.ocp, self._check = ocp, check
         self._gains = RiccatiGains(ocp)
         self._solver = self._new_solver()
+        self._spoilt = False
 
     def plan(self, x: Array, goal: Array, t: float, guess: Guess, budget: Budget) -> Plan:
         """Plan; see `Planner.plan`.
@@ -38,6 +39,9 @@ class CsqpPlanner:
             ndx = self.ocp.problem.runningModels[0].state.ndx
             nothing = Trajectory(guess.xs, guess.us, np.zeros((*guess.us.shape, ndx)))
             return judged_plan(self.ocp, nothing, self._check, t, guess, 0, watch)
+        if self._spoilt or guess.name != ShiftGuess.name:
+            # a solve starts from the multipliers of the one before: good for its continuation, bad for anything else
+            self._solver = self._new_solver()
         iterations = within_budget(budget, Iterations(self._solver, guess))
         found = Trajectory.of(self._solver)
         if found.finite:
@@ -46,9 +50,7 @@ class CsqpPlanner:
             xs, us = self.ocp.rollout_feedback(found.xs, found.us, found.gains)
             found = Trajectory(xs, us, found.gains)
         plan = judged_plan(self.ocp, found, self._check, t, guess, iterations, watch)
-        if not plan.status.usable or not np.all(np.isfinite(np.array(self._solver.k))):
-            # its multipliers start the next solve, and what spoilt this one would spoil all that follow
-            self._solver = self._new_solver()
+        self._spoilt = not plan.status.usable or not np.all(np.isfinite(np.array(self._solver.k)))
         return plan
 
     def _new_solver(self) -> mim_solvers.SolverCSQP:
@@ -56,6 +58,6 @@ class CsqpPlanner:
         solver.with_callbacks = False
         solver.use_filter_line_search = True
         solver.termination_tolerance = 1e-3
-        solver.max_qp_iters = 100
+        solver.max_qp_iters = 50  # more gain little from one plan to the next; 25 leave goals unreached
         solver.eps_abs, solver.eps_rel = 1e-4, 0.0
         return solver

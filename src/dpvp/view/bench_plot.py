@@ -12,12 +12,14 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
 from dpvp.view.plots import BLUE, COLOURS, FAINT, GREEN, INK, ORANGE, RED, STYLE
 
 Row = Mapping[str, Any]
 _PLANNERS = {"ddp": ORANGE, "csqp": BLUE}
+_LIGHTER = {"ddp": "#F5CF80", "csqp": "#80B9D9"}
 _GUESSES = {"hold": ("s", (0, (2, 2))), "shift": ("o", "solid"), "policy": ("^", "solid")}
 _GUESS_NAMES = {"hold": "guess hold alone", "shift": "guess shift or hold", "policy": "guess policy, shift or hold"}
 _TIMES = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0)
@@ -92,7 +94,7 @@ def _finite(row: Row) -> bool:
 
 def _name_horizon(axis: Axes, row: Row, point: tuple[float, float], colour: str) -> None:
     below = row["guess"] == "hold"
-    axis.annotate(
+    text = axis.annotate(
         f"{row['horizon']}",
         point,
         xytext=(0, -7 if below else 6),
@@ -101,7 +103,9 @@ def _name_horizon(axis: Axes, row: Row, point: tuple[float, float], colour: str)
         va="top" if below else "bottom",
         color=colour,
         fontsize=7.5,
+        zorder=4,
     )
+    text.set_path_effects([withStroke(linewidth=2.0, foreground="white")])
 
 
 def _frame_costs(axis: Axes | None, rows: Sequence[Row]) -> None:
@@ -147,7 +151,8 @@ def _draw_rates(axis: Axes, rates: Sequence[Row]) -> None:
     for k, (planner, horizon) in enumerate(names):
         own = [row for row in rates if (row["planner"], row["horizon"]) == (planner, horizon)]
         places = [hertz.index(row["hz"]) + (k - 0.5 * (len(names) - 1)) * width for row in own]
-        colour = _PLANNERS.get(planner, COLOURS[k])
+        again = planner in [other for other, _ in names[:k]]
+        colour = _LIGHTER.get(planner, COLOURS[k]) if again else _PLANNERS.get(planner, COLOURS[k])
         label = f"{planner}, {horizon} nodes"
         axis.bar(places, [_percent(row) for row in own], 0.94 * width, color=colour, label=label, zorder=2)
         for row, place in zip(own, places, strict=True):
@@ -159,7 +164,7 @@ def _draw_rates(axis: Axes, rates: Sequence[Row]) -> None:
     names_of_ticks = [f"{hz:g} Hz" + ("  (agimus_controller's rate)" if hz in peers else "") for hz in hertz]
     axis.set_xticks(range(len(hertz)), names_of_ticks)
     axis.set_xlim(-0.55, len(hertz) - 0.45)
-    axis.set_ylim(0.0, max(1.0, 1.4 * max(_percent(row) for row in rates)))
+    axis.set_ylim(0.0, max(1.0, 1.45 * max(_percent(row) for row in rates)))
     axis.set_yticks([tick for tick in axis.get_yticks() if tick <= 100.0])
     axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} %"))
     axis.legend(loc="upper left")
@@ -175,5 +180,5 @@ def _bar_text(row: Row) -> str:
     known = row["missed_share"] is not None and np.isfinite(row["missed_share"])
     text = f"{_percent(row):.2g} %" if known else "never tracked"
     if middle is not None and np.isfinite(middle):
-        text += f" · {middle:.1f} ms"
-    return text + (f"\nholding {100.0 * holding:.0f} % of the time" if holding > 0.05 else "")
+        text += f"\n{middle:.1f} ms"
+    return text + (f"\narm held {100.0 * holding:.0f} %" if holding > 0.05 else "")

@@ -1,0 +1,109 @@
+"""guard.py: what is refused, what is clamped, and the command that holds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from numpy.typing import NDArray
+
+from dpvp.control.guard import check_command, check_state, hold_command
+from dpvp.errors import MessageError
+from dpvp.plan import Command
+from dpvp.robot import Robot
+
+Array = NDArray[np.float64]
+finite = st.floats(-1e6, 1e6)
+
+
+def command(**changes: Array) -> Command:
+    parts = {"x0": np.zeros(14), "u0": np.zeros(7), "gain": np.zeros((7, 14))} | changes
+    return Command(1.0, parts["x0"], parts["u0"], parts["gain"], 1.2)
+
+
+class TestState:
+    """What the loop takes in."""
+
+    @given(x=arrays.arrays(np.float64, 14, elements=finite))
+    def test_finite_states_pass(self, robot: Robot, x: Array) -> None:
+        assert check_state(robot, x) is x
+
+    @pytest.mark.parametrize("shape", [(7,), (15,), (2, 7), (14, 1), ()])
+    def test_other_shapes_do_not(self, robot: Robot, shape: tuple[int, ...]) -> None:
+        with pytest.raises(MessageError, match=r"state has shape .*: iiwa14 needs \(14,\)"):
+            check_state(robot, np.zeros(shape))
+
+    @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+    def test_the_joint_is_named(self, robot: Robot, value: float) -> None:
+        for index, joint in ((2, "lbr_A3"), (9, "lbr_A3"), (13, "lbr_A7")):
+            x = np.zeros(14)
+            x[index] = value
+            with pytest.raises(MessageError, match=f"not finite at {joint}$"):
+                check_state(robot, x)
+        with pytest.raises(MessageError, match=r"at lbr_A1, lbr_A2$"):
+            check_state(robot, np.where(np.isin(np.arange(14), [0, 1, 7]), value, 0.0))
+
+
+class TestCommand:
+    """What the plant gets."""
+
+    @given(u0=arrays.arrays(np.float64, 7, elements=finite))
+    def test_torque_is_clamped_and_nothing_else_touched(self, robot: Robot, u0: Array) -> None:
+        rng = np.random.default_rng(0)
+        given_command = command(u0=u0, x0=rng.normal(size=14), gain=rng.normal(size=(7, 14)))
+        checked = check_command(robot, given_command)
+        inside = np.abs(u0) <= robot.limits.effort
+        np.testing.assert_array_equal(checked.u0[inside], u0[inside])
+        np.testing.assert_array_equal(checked.u0[~inside], (np.sign(u0) * robot.limits.effort)[~inside])
+        np.testing.assert_array_equal(checked.x0, given_command.x0)
+        np.testing.assert_array_equal(checked.gain, given_command.gain)
+        assert (checked.t, checked.valid_until) == (1.0, 1.2)
+
+    @pytest.mark.parametrize(
+        ("name", "shape"),
+        [
+            ("x0", (7,)),
+            ("x0", (14, 1)),
+            ("u0", (14,)),
+            ("u0", (1, 7)),
+            ("gain", (14, 7)),
+            ("gain", (7, 7)),
+            ("gain", (98,)),
+        ],
+    )
+    def test_wrong_shapes_are_refused(self, robot: Robot, name: str, shape: tuple[int, ...]) -> None:
+        """The stock controller aborts on them."""
+        with pytest.raises(MessageError, match=f"command {name} has shape"):
+            check_command(robot, command(**{name: np.zeros(shape)}))
+
+    @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+    @pytest.mark.parametrize(("name", "shape"), [("x0", (14,)), ("u0", (7,)), ("gain", (7, 14))])
+    def test_no_number_may_be_missing(self, robot: Robot, name: str, shape: tuple[int, ...], value: float) -> None:
+        array = np.zeros(shape)
+        array.flat[-1] = value
+        with pytest.raises(MessageError, match=f"command {name} holds NaN or infinity"):
+            check_command(robot, command(**{name: array}))
+
+
+class TestHold:
+    """u = g(q) + stiffness (q_hold - q) - damping v."""
+
+    @given(seed=st.integers(0, 2**32 - 1))
+    def test_it_is_the_hold_law(self, robot: Robot, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        held, x = rng.normal(size=14), rng.normal(size=14)
+        law = hold_command(robot, held, 3.0, 3.2)
+        u = law.u0 + law.gain @ (law.x0 - x)
+        q, v = np.split(x, 2)
+        expected = robot.gravity(held[:7]) + robot.hold.stiffness * (held[:7] - q) - robot.hold.damping * v
+        np.testing.assert_allclose(u, expected, atol=1e-9)
+        assert (law.t, law.valid_until) == (3.0, 3.2)
+
+    def test_a_moving_arm_is_brought_to_rest(self, robot: Robot) -> None:
+        law = hold_command(robot, np.ones(14), 0.0, 1.0)
+        np.testing.assert_array_equal(law.x0, np.repeat([1.0, 0.0], 7))
+
+    def test_the_guard_takes_it(self, robot: Robot) -> None:
+        check_command(robot, hold_command(robot, np.zeros(14), 0.0, np.inf))
