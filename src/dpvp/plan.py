@@ -125,6 +125,12 @@ class Plan:
         """Time of the last state, s."""
         return self.t0 + self.horizon * self.dt
 
+    def after(self, spent: Timings) -> Plan:
+        """Return the plan with what was `spent` on earlier attempts at it booked too."""
+        mine = self.timings
+        total = Timings(mine.guess + spent.guess, mine.solve + spent.solve, mine.check + spent.check)
+        return replace(self, timings=total)
+
     def with_guess_time(self, seconds: float) -> Plan:
         """Return the plan with `seconds` booked as the time that its guess took."""
         return replace(self, timings=replace(self.timings, guess=seconds))

@@ -133,13 +133,14 @@ class MpcLoop:
     def step(self, state: State) -> Answer | None:
         """Answer one state and wait for it: the loop in lock-step with its plant."""
         self.sense(state)
-        # the plant has waited: nothing has aged since the last step
+        # the plant has waited: states do not age, and plans by the plant's time alone
         self._state_at = self._clock()
-        if self._plan_at > -math.inf:
-            self._plan_at = self._state_at
+        if self._plan_at > -math.inf and self.plan is not None:
+            self._plan_at = self._state_at - (state.t - self.plan.t0)
         held = self.tick()
         if self.decision.solve and self._posted is self._state:
             plan = self.solver.wait(LOCK_STEP_PATIENCE)
+            self._state_at = self._clock()
             return held if plan is None else self._follow(plan) or held
         return held
 

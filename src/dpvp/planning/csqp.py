@@ -10,12 +10,16 @@ import crocoddyl  # noqa: F401  (before mim_solvers, whose libraries it brings)
 import mim_solvers
 import numpy as np
 
-from dpvp.plan import Array, Plan
+from dpvp.plan import Array, Plan, PlanStatus
 from dpvp.planning.check import PlanCheck
 from dpvp.planning.guess import Guess, ShiftGuess
 from dpvp.planning.planner import Budget, Stopwatch
 from dpvp.planning.solve import Iterations, RiccatiGains, Trajectory, judged_plan, within_budget
 from dpvp.tasks.ocp import Ocp
+
+
+MENDED_BY_A_SHORTER_STEP = (PlanStatus.OUT_OF_LIMITS, PlanStatus.WORSE_THAN_GUESS)
+LEAST_STEP = 1 / 8
 
 
 class CsqpPlanner:
@@ -31,7 +35,8 @@ class CsqpPlanner:
     def plan(self, x: Array, goal: Array, t: float, guess: Guess, budget: Budget) -> Plan:
         """Plan; see `Planner.plan`.
 
-        A few iterations of SQP leave dynamics gaps; the plan is then the trajectory simulated under its own gains.
+        A few iterations of SQP leave dynamics gaps; the plan is then the trajectory simulated under its own gains. That
+        may leave the limits that the step's linear model kept: then a shorter step from the guess is taken.
         """
         watch = Stopwatch()
         self.ocp.aim(x, goal)
@@ -47,11 +52,23 @@ class CsqpPlanner:
         if found.finite:
             found = Trajectory(found.xs, found.us, self._gains(found.xs, found.us))
         if found.finite and self.ocp.gap(found.xs, found.us) > self._check.gap:
-            xs, us = self.ocp.rollout_feedback(found.xs, found.us, found.gains)
-            found = Trajectory(xs, us, found.gains)
+            found = self._simulated(found, guess, 1.0)
         plan = judged_plan(self.ocp, found, self._check, t, guess, iterations, watch)
+        share = 1.0
+        while plan.status in MENDED_BY_A_SHORTER_STEP and share > LEAST_STEP:
+            share /= 2.0
+            shorter = self._simulated(found, guess, share)
+            plan = judged_plan(self.ocp, shorter, self._check, t, guess, iterations, watch).after(plan.timings)
         self._spoilt = not plan.status.usable or not np.all(np.isfinite(np.array(self._solver.k)))
         return plan
+
+    def _simulated(self, found: Trajectory, guess: Guess, share: float) -> Trajectory:
+        """Simulate the gains of `found` along `share` of the way from the guess to it."""
+        state = self.ocp.problem.runningModels[0].state
+        pairs = zip(guess.xs, found.xs, strict=True)
+        xs = np.stack([state.integrate(before, share * state.diff(before, after)) for before, after in pairs])
+        us = guess.us + share * (found.us - guess.us)
+        return Trajectory(*self.ocp.rollout_feedback(xs, us, found.gains), found.gains)
 
     def _new_solver(self) -> mim_solvers.SolverCSQP:
         solver = mim_solvers.SolverCSQP(self.ocp.problem)
