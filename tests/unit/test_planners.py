@@ -291,7 +291,9 @@ class TestNonsense:
     def test_a_state(self, make: Make, at_rest: Array, goal: Array, kind: str, nonsense: Array) -> None:
         planner = make(kind)
         before = ask(planner, at_rest, goal, 3)
-        assert ask(planner, at_rest + nonsense, goal, 3).status is PlanStatus.NOT_FINITE
+        plan = ask(planner, at_rest + nonsense, goal, 3)
+        assert plan.status is PlanStatus.NOT_FINITE
+        assert kind == "ddp" or plan.iterations == 0  # mim_solvers ends the process on some of these
         after = ask(planner, at_rest, goal, 3)
         np.testing.assert_array_equal(after.xs, before.xs)
         np.testing.assert_array_equal(after.gains, before.gains)

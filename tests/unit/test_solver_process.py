@@ -116,10 +116,16 @@ class TestAnswers:
     def test_a_fresh_state_forgets_the_previous_plan(
         self, solver: SolverProcess, here: Planning, at_rest: Array, goal: Array
     ) -> None:
-        answer(solver, at_rest, goal, 0.0)
-        plan = answer(solver, at_rest, goal, 0.01, fresh=True)
-        assert plan.guess == "hold"
-        assert same(plan, here.plan(at_rest, goal, 0.01, None))
+        plan, t = answer(solver, at_rest, goal, 0.0, fresh=True), 0.0
+        while plan.guess != "shift":  # it pays to go on with the plan at hand
+            t += 0.01
+            plan = answer(solver, plan.at(t), goal, t)
+            assert t < 0.5
+        x = plan.at(t + 0.01)
+        assert answer(solver, x, goal, t + 0.01).guess == "shift"
+        afresh = answer(solver, x, goal, t + 0.01, fresh=True)
+        assert afresh.guess == "hold"
+        assert same(afresh, here.plan(x, goal, t + 0.01, None))
 
     def test_a_new_goal_is_taken_with_the_state(
         self, solver: SolverProcess, here: Planning, robot: Robot, at_rest: Array

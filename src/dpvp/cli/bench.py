@@ -56,6 +56,8 @@ class Extent:
         starts: random ones, besides the nominal posture.
         steps: of a trial.
         rate_seconds: for each rate; 0 measures none.
+        peer_seconds: for the rate of the nearest peer, which also tells how old states are when they have become
+            commands.
         all_rates: also with short horizons, not only with the scenario's own planner.
     """
 
@@ -63,11 +65,12 @@ class Extent:
     starts: int = 20
     steps: int = 200
     rate_seconds: float = 20.0
+    peer_seconds: float = 60.0
     all_rates: bool = True
 
 
 FULL = Extent()
-QUICK = Extent(horizons=(10, 20, 50), starts=3, rate_seconds=5.0, all_rates=False)
+QUICK = Extent(horizons=(10, 20, 50), starts=3, rate_seconds=5.0, peer_seconds=5.0, all_rates=False)
 
 
 def bench(args: BenchArgs) -> int:
@@ -171,7 +174,8 @@ def _rates(scenario: Scenario, extent: Extent, seed: int, results: Results, run_
         name = f"{case.hz:g} Hz {planner.kind} T={planner.horizon}"
         progress.update(bar, description=name)
         try:
-            row: dict[str, Any] = measure_rate(case, scenario.name, extent.rate_seconds, run_dir / "rates", seed)
+            seconds = extent.peer_seconds if case.label else extent.rate_seconds
+            row: dict[str, Any] = measure_rate(case, scenario.name, seconds, run_dir / "rates", seed)
         except DpvpError as error:
             progress.console.print(f"[red]{name}:[/red] {error}")
             good = False
