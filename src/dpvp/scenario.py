@@ -48,7 +48,9 @@ class PlannerConfig(Config):
     terminal: TerminalConfig = TerminalConfig()
     guesses: tuple[GuessName, ...] = Field(("hold", "shift"), min_length=1, description="the cheapest one wins")
     iterations: int = Field(3, gt=0, description="most solver iterations of one plan")
-    budget: Seconds = Field(0.007, description="from state to plan, guess included; no further iteration starts that would end later, s")
+    budget: Seconds = Field(
+        0.007, description="from state to plan, guess included; no further iteration starts that would end later, s"
+    )
     limit_window: Seconds = Field(0.3, description="share of the plan that must keep the robot's limits, s")
     limit_slack: Share = Field(0.02, description="share of a limit by which a plan may exceed it")
 

@@ -146,8 +146,8 @@ def test_the_published_target(laboratory: Laboratory, task: Task, robot: Robot, 
     assert run.reached_at < 4.0  # type: ignore[operator]
     assert run.loop.counters.rejected == Counter()
     assert run.loop.counters.guesses["shift"] > 0.9 * run.loop.counters.plans
-    # no knocking: torque changes by less than 2 % of the limit from one millisecond to the next
-    assert np.max(np.abs(np.diff(run.efforts, axis=0)) / robot.limits.effort) < 0.02
+    # no knocking: torque changes by less than 5 % of the limit from one millisecond to the next
+    assert np.max(np.abs(np.diff(run.efforts, axis=0)) / robot.limits.effort) < 0.05
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])

@@ -31,7 +31,9 @@ class Plant:
         self.ages: list[float] = []
         self.clocks: list[Clock] = []
         bench.node.create_subscription(Sensor, "sensor", self._on_sensor, BEST_EFFORT)
-        bench.node.create_subscription(Float64, "world_node/state_age_ms", lambda m: self.ages.append(m.data), 10)
+        bench.node.create_subscription(
+            Float64, "world_node/state_age_ms", lambda m: self.ages.append(m.data), BEST_EFFORT
+        )
         bench.node.create_subscription(Clock, "/clock", self.clocks.append, BEST_EFFORT)
 
     def _on_sensor(self, message: Sensor) -> None:

@@ -351,3 +351,11 @@ def test_a_goal_that_moves_is_followed(make: Make, at_rest: Array, nearby: Array
     planner.ocp.aim(at_rest + 1.0, goal)
     guess = Guess("hold", there.xs, there.us, there.cost)
     assert planner.plan(at_rest, nearby, 0.0, guess, Budget(1)).cost == pytest.approx(there.cost, rel=1e-3)
+
+
+def test_one_iteration_per_plan_stays_within_limits(make: Make, task: Task, goal: Array) -> None:
+    """Where the step of the linear model leads out of the limits a shorter one is taken, from the first plan on."""
+    planner = make("csqp")
+    for seed in range(10, 30):
+        start = task.sample_start(np.random.default_rng(seed))
+        assert mpc(planner, goal, [start], 1)[0].status is PlanStatus.OK, seed

@@ -17,7 +17,6 @@ from dpvp.planning.planner import Budget, Stopwatch
 from dpvp.planning.solve import Iterations, RiccatiGains, Trajectory, judged_plan, within_budget
 from dpvp.tasks.ocp import Ocp
 
-
 MENDED_BY_A_SHORTER_STEP = (PlanStatus.OUT_OF_LIMITS, PlanStatus.WORSE_THAN_GUESS)
 LEAST_STEP = 1 / 8
 
