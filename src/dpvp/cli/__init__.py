@@ -41,7 +41,8 @@ def main(args: list[str] | None = None) -> int:
 
 def _run_verb(verb: str, words: list[str]) -> int:
     # imported here: `dpvp check` must work where the solvers or rclpy do not even load
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the nodes as Ctrl-C does
+    for sign in (signal.SIGINT, signal.SIGTERM):  # also where a script has started us with SIGINT ignored
+        signal.signal(sign, signal.default_int_handler)
     try:
         module = importlib.import_module(f"dpvp.cli.{verb}")
         function, arguments = getattr(module, verb), getattr(module, f"{verb.capitalize()}Args")
