@@ -73,7 +73,7 @@ class CsqpPlanner:
         solver = mim_solvers.SolverCSQP(self.ocp.problem)
         solver.with_callbacks = False
         solver.use_filter_line_search = True
-        solver.termination_tolerance = 1e-6  # of the gradient: 1e-3 would pass torques 3 Nm off as optimal
+        solver.termination_tolerance = 1e-5  # of the gradient: 1e-3 would pass torques 3 Nm off as optimal
         solver.max_qp_iters = 50  # more gain little from one plan to the next; 25 leave goals unreached
         solver.eps_abs, solver.eps_rel = 1e-4, 0.0
         return solver
