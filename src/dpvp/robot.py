@@ -90,6 +90,7 @@ class Robot:
     folder: Path
     model: pinocchio.Model  # with armature
     joint_names: tuple[str, ...]
+    own_names: tuple[str, ...]  # of the joints as robot.yaml writes them, whatever prefix they go by
     limits: Limits
     base: str  # frame in which goals are given; fixed to the ground
     end_effector: str
@@ -205,6 +206,7 @@ def load_robot_from(folder: Path, prefix: str | None = None, joint_stem: str | N
         folder=folder,
         model=model,
         joint_names=names,
+        own_names=tuple(joint.name for joint in config.joints),
         limits=limits,
         base=prefix + config.base,
         end_effector=config.end_effector,

@@ -35,8 +35,7 @@ from dpvp.learned.contract import (
     read_contract,
 )
 from dpvp.plan import Array
-from dpvp.robot import Robot
-from dpvp.tasks.task import Task
+from dpvp.tasks.task import Machine, Task
 
 FILE = "artifact.yaml"
 GOLDEN = "golden.json"
@@ -60,7 +59,7 @@ class Artifact:
 
     folder: Path
     contract: Contract
-    robot: Robot
+    robot: Machine
     task: Task
     graphs: Mapping[str, Graph]  # by head
     ranges: TrainingRange
@@ -155,7 +154,7 @@ def write_golden(file: Path, pairs: Mapping[str, Sequence[Pair]]) -> None:
     file.write_text(json.dumps(content), encoding="utf-8")
 
 
-def load_artifact(folder: Path, robot: Robot, task: Task) -> Artifact:
+def load_artifact(folder: Path, robot: Machine, task: Task) -> Artifact:
     """Load an artifact for `robot` and `task`.
 
     Raises:

@@ -32,11 +32,10 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field, JsonValue, model_validator
 
-from dpvp.config import Config, load, read_yaml, validate
+from dpvp.config import Config, read_yaml, validate
 from dpvp.errors import ConfigError, DpvpError
 from dpvp.plan import Array
-from dpvp.robot import Robot, RobotConfig
-from dpvp.tasks.task import Task
+from dpvp.tasks.task import Machine, Task
 
 SCHEMA_VERSION = 1
 PAIRS = 10  # recorded input/output pairs of every graph
@@ -226,13 +225,12 @@ def make_contract(file: Path, content: dict[str, Any]) -> Contract:
         raise ArtifactError(file, error.key, error.expected, repr(error.value)) from None
 
 
-def describe_robot(robot: Robot) -> dict[str, Any]:
+def describe_robot(robot: Machine) -> dict[str, Any]:
     """Return the `robot` section of a contract; joint names are those of robot.yaml, which no prefix changes."""
-    names = [joint.name for joint in load(RobotConfig, robot.folder / "robot.yaml").joints]
-    return {"name": robot.name, "model_hash": robot.model_hash, "joint_names": names}
+    return {"name": robot.name, "model_hash": robot.model_hash, "joint_names": list(robot.own_names)}
 
 
-def check_owner(file: Path, contract: Contract, robot: Robot, task: Task) -> None:
+def check_owner(file: Path, contract: Contract, robot: Machine, task: Task) -> None:
     """Refuse an artifact of another robot or task.
 
     Raises:

@@ -17,7 +17,7 @@ class PlanCheck:
     """What a plan must satisfy before a robot may follow it.
 
     Attributes:
-        limits: the robot's limits.
+        limits: the robot's limits; None where it has none, or where a study leaves them to the task's costs.
         window: seconds of the plan that have to be within limits. Later nodes are planned again long before they are
             reached, and a solver that treats limits as costs may touch them there.
         slack: share of a limit by which it may be exceeded.
@@ -25,7 +25,7 @@ class PlanCheck:
         hard_limits: the planner keeps limits at the price of cost, so a guess that breaks them may be cheaper.
     """
 
-    limits: Limits
+    limits: Limits | None
     window: float = 0.3
     slack: float = 0.02
     gap: float = 1e-3
@@ -47,6 +47,8 @@ class PlanCheck:
 
     def _within(self, xs: Array, us: Array, slack: float) -> bool:
         limits = self.limits
+        if limits is None:
+            return True
         q, v = np.split(xs, 2, axis=1)
         margin = slack * (limits.position_upper - limits.position_lower)
         # node 0 is the measured state, which no plan can change: from outside a limit, coming closer is right

@@ -26,9 +26,7 @@ class ValueTerminal(crocoddyl.ActionModelAbstract):  # type: ignore[misc]
     def __init__(self, task: Task, value: ValueFunction, fallback: TerminalWeights) -> None:
         """Take the fallback's residuals from `task`; `aim` sets the goal before the first use."""
         model, self._fallback_goal = task.terminal_model(fallback)
-        limits = task.robot.limits
-        lower = np.concatenate([limits.position_lower, -limits.velocity])
-        upper = np.concatenate([limits.position_upper, limits.velocity])
+        lower, upper = task.state_bounds
         super().__init__(model.state, model.nu, 1, len(lower), 0, len(lower))  # sizes of u, r, g, h, terminal g
         self.g_lb, self.g_ub = lower, upper
         self._constraint_jacobian = np.eye(len(lower), model.state.ndx)

@@ -30,6 +30,7 @@ class Ocp:
         aim: Callable[[Array], None],
         *,
         first: crocoddyl.ActionModelAbstract | None = None,
+        hold: Callable[[Array], Array] | None = None,
     ) -> None:
         """Build the problem.
 
@@ -40,6 +41,8 @@ class Ocp:
             dt: length of a node, s.
             aim: sets the goal in the models.
             first: model of node 0 where it differs (no constraint on the state that is already there).
+            hold: the (nu,) control that keeps the machine in an (nx,) state at rest, or comes close; that of the
+                running model (`quasiStatic`) where there is none.
         """
         if horizon < 1:
             raise ValueError(f"horizon = {horizon}: must be at least 1 node")
@@ -49,7 +52,7 @@ class Ocp:
         self.problem.nthreads = 1
         self.horizon, self.dt = horizon, dt
         self._aim = aim
-        self._running = running
+        self._running, self._hold = running, hold
         self._step_data = running.createData()
 
     def aim(self, x: Array, goal: Array) -> None:
@@ -59,6 +62,8 @@ class Ocp:
 
     def gravity(self, x: Array) -> Array:
         """Return the (nu,) torques, Nm, that carry the posture of the (nx,) state `x` at rest."""
+        if self._hold is not None:
+            return self._hold(x)
         at_rest = x.copy()
         at_rest[self._running.state.nq :] = 0.0
         return np.asarray(self._running.quasiStatic(self._step_data, at_rest))

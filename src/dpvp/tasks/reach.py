@@ -10,7 +10,7 @@ dynamics, semi-implicit Euler.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import crocoddyl
 import numpy as np
@@ -89,11 +89,33 @@ class ReachTask:
             if len(values) != robot.nq:
                 where = "task.weights." if key == "velocity_scale" else "task.starts."
                 raise ConfigError(file, where + key, values, f"needs {robot.nq} numbers, one per joint of {robot.name}")
-        self.robot, self.config, self.dt = robot, config, config.dt
+        self.config, self.dt = config, config.dt
+        self._robot = robot
         self._frame = robot.model.getFrameId(robot.end_effector)
         self._data = robot.model.createData()
         self._state = crocoddyl.StateMultibody(robot.model)
         self._actuation = crocoddyl.ActuationModelFull(self._state)
+
+    @property
+    def robot(self) -> Robot:
+        """The arm."""
+        return self._robot
+
+    @property
+    def costs(self) -> dict[str, Any]:
+        """Weights and soft limits of the running cost; see `Task.costs`."""
+        return self.config.model_dump(mode="json", include={"weights", "position_share", "soft_velocity"})
+
+    @property
+    def rest(self) -> tuple[int, ...]:
+        """The joint velocities."""
+        return tuple(range(self._robot.nv, self._robot.ndx))
+
+    @property
+    def state_bounds(self) -> tuple[Array, Array]:
+        """Position and velocity limits of the robot; of the latter the share that plans may use."""
+        limits, velocity = self._robot.limits, self.config.velocity_share * self._robot.limits.velocity
+        return np.concatenate([limits.position_lower, -velocity]), np.concatenate([limits.position_upper, velocity])
 
     def ocp(
         self,
@@ -179,6 +201,12 @@ class ReachTask:
         )
         return np.concatenate([q, rng.uniform(-starts.speed, starts.speed, self.robot.nv)])
 
+    def sample_state(self, rng: np.random.Generator) -> Array:
+        """Draw from `goal_share` of the joint ranges, at up to the soft velocity limit: (nx,), [rad, rad/s]."""
+        limits, share = self.robot.limits, self.config.goal_share
+        q = rng.uniform(share * limits.position_lower, share * limits.position_upper)
+        return np.concatenate([q, rng.uniform(-1.0, 1.0, self.robot.nv) * self.config.soft_velocity])
+
     def sample_goal(self, rng: np.random.Generator) -> Array:
         """Draw a point that some posture within `goal_share` of the joint ranges reaches."""
         limits = self.robot.limits
@@ -231,11 +259,8 @@ class ReachTask:
             model = crocoddyl.ConstraintModelResidual(space, residual, -limits.effort, limits.effort)
             constraints.addConstraint("effort", model)
         if state:
-            velocity = self.config.velocity_share * limits.velocity
-            lower = np.concatenate([limits.position_lower, -velocity])
-            upper = np.concatenate([limits.position_upper, velocity])
             residual = crocoddyl.ResidualModelState(space, space.zero(), nu)
-            constraints.addConstraint("state", crocoddyl.ConstraintModelResidual(space, residual, lower, upper))
+            constraints.addConstraint("state", crocoddyl.ConstraintModelResidual(space, residual, *self.state_bounds))
         return constraints
 
     def _node(

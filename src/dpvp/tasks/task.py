@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -10,8 +11,49 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dpvp.plan import Array
-from dpvp.robot import Robot
 from dpvp.tasks.ocp import Ocp
+
+
+class Machine(Protocol):
+    """What tasks, planners and artifacts need to know of a robot.
+
+    `dpvp.robot.Robot` is one; benchmark systems such as the cart-pole, which nobody drives through ROS, are others.
+    """
+
+    @property
+    def name(self) -> str:
+        """What an artifact calls it."""
+        ...
+
+    @property
+    def model_hash(self) -> str:
+        """SHA-256 of everything that its motion depends on."""
+        ...
+
+    @property
+    def own_names(self) -> tuple[str, ...]:
+        """Names of its joints or coordinates, in order, whatever prefix it goes by."""
+        ...
+
+    @property
+    def nx(self) -> int:
+        """Length of a state."""
+        ...
+
+    @property
+    def ndx(self) -> int:
+        """Length of a difference of two states."""
+        ...
+
+    @property
+    def nv(self) -> int:
+        """Length of a velocity."""
+        ...
+
+    @property
+    def nu(self) -> int:
+        """Length of a control."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -34,9 +76,32 @@ class Task(Protocol):
     """
 
     kind: str
-    robot: Robot
     dt: float
     goal_size: int
+
+    @property
+    def robot(self) -> Machine:
+        """The machine that has to do it."""
+        ...
+
+    @property
+    def costs(self) -> Mapping[str, Any]:
+        """What the cost of a node is made of, as plain YAML: a value learned under other costs is of no use."""
+        ...
+
+    @property
+    def rest(self) -> tuple[int, ...]:
+        """Entries of the tangent of the state that vanish, as the goal residual does, where the task is done.
+
+        The velocities of a reach. None where the residual alone says all. With the residual they span the whole
+        equilibrium manifold, on which every value function is zero.
+        """
+        ...
+
+    @property
+    def state_bounds(self) -> tuple[Array, Array]:
+        """Hard limits of the state, lower and upper, (ndx,) each; infinite where there are none."""
+        ...
 
     def ocp(
         self,
@@ -77,6 +142,10 @@ class Task(Protocol):
 
     def sample_start(self, rng: np.random.Generator) -> Array:
         """Draw an (nx,) start state."""
+        ...
+
+    def sample_state(self, rng: np.random.Generator) -> Array:
+        """Draw an (nx,) state from all over the range in which the machine does its work, for learning."""
         ...
 
     def sample_goal(self, rng: np.random.Generator) -> Array:
