@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CONSTRAINTS := config/constraints/cpu.txt
 EXTRAS := sim,ros,record,view,dev
+TRAINING := training[cluster]
 SCENARIO := kuka_reach
 BENCH_ARGS :=
 PYTEST_ARGS :=
@@ -20,27 +21,29 @@ INTERFACES := $(shell find src/dpvp/ros/interfaces -type f -not -name '*.pyc' 2>
 RUN := env OMP_NUM_THREADS=1 ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST
 
 .DEFAULT_GOAL := help
-.PHONY: help venv msgs demo test check format bench clean
+.PHONY: help venv msgs train-venv demo test check format bench clean
 .DELETE_ON_ERROR:
 
 help: ## print this list
 	@echo "make <target>   (Python: $(or $(PYTHON),none found), environment: $(VENV))"
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
 venv: $(VENV)/.installed ## make .venv with the pinned packages and dpvp itself (again when a pin changes)
 
 msgs: $(VENV)/.messages ## build linear_feedback_controller_msgs into .venv
 
+train-venv: $(VENV)/.training ## add dpvp_training and torch to .venv (CONSTRAINTS=config/constraints/gpu.txt: with CUDA)
+
 demo: msgs ## the arm reaches for goals in MuJoCo, planned and controlled through ROS 2
 	@$(RUN) $(BIN)/dpvp demo $(SCENARIO)
 
-test: msgs ## all tests: units and contracts in parallel, then ROS and the closed loop one by one
+test: msgs train-venv ## all tests: units, contracts and training in parallel, then ROS and the closed loop one by one
 	@status=0; \
-	$(RUN) $(BIN)/python -m pytest -n 2 $(PYTEST_ARGS) tests/unit tests/contracts || status=1; \
+	$(RUN) $(BIN)/python -m pytest -n 2 $(PYTEST_ARGS) tests/unit tests/contracts tests/training || status=1; \
 	$(RUN) $(BIN)/python -m pytest $(PYTEST_ARGS) tests/ros tests/closed_loop || status=1; \
 	exit $$status
 
-check: venv ## lint, format, types, direction of imports, constraints
+check: train-venv ## lint, format, types, direction of imports, constraints
 	@status=0; \
 	$(BIN)/ruff check --quiet . || status=1; \
 	$(BIN)/ruff format --quiet --check --diff . || status=1; \
@@ -71,6 +74,11 @@ $(VENV)/.installed: pyproject.toml setup.py setup.cfg $(CONSTRAINTS) | $(BIN)/py
 	@echo "Installing dpvp[$(EXTRAS)] with the versions of $(CONSTRAINTS) (a minute or two the first time)"
 	@$(PIP_INSTALL) setuptools wheel
 	@$(PIP_INSTALL) --no-build-isolation -e '.[$(EXTRAS)]'
+	@touch $@
+
+$(VENV)/.training: $(VENV)/.installed training/pyproject.toml
+	@echo "Installing $(TRAINING) with the versions of $(CONSTRAINTS) (a minute or two the first time)"
+	@$(PIP_INSTALL) --no-build-isolation -e './$(TRAINING)'
 	@touch $@
 
 $(VENV)/.messages: $(VENV)/.installed $(INTERFACES)

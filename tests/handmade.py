@@ -39,33 +39,28 @@ class LinearPolicy:
 
 @dataclass(frozen=True)
 class ResidualValue:
-    """V = ½‖r‖² with r = matrix [x; e], or its tanh when `squash`."""
+    """V = ½‖r‖² with r = matrix [x; f], or its tanh when `squash`; rows of one of the `members` after another."""
 
-    matrix: Array  # (nr, nx + ne)
+    matrix: Array  # (nr, nx + nf)
     squash: bool = False
+    members: int = 1
 
-    def residual(self, x: Array, e: Array) -> Array:
-        r = self.matrix @ np.concatenate([x, e])
+    def residual(self, x: Array, f: Array) -> Array:
+        r = self.matrix @ np.concatenate([x, f])
         return np.asarray(np.tanh(r) if self.squash else r)
 
-    def outputs(self, x: Array, e: Array) -> dict[str, Array]:
-        r = self.residual(x, e)
+    def outputs(self, x: Array, f: Array) -> dict[str, Array]:
+        r = self.residual(x, f)
         jacobian = (1.0 - r**2)[:, None] * self.matrix if self.squash else self.matrix
-        r_x, r_e = np.split(jacobian, [len(x)], axis=1)
-        return {
-            "V": np.array([0.5 * r @ r]),
-            "V_x": (r @ r_x)[None],
-            "V_e": (r @ r_e)[None],
-            "R_x": r_x,
-            "R_e": r_e,
-        }
+        r_x, r_f = np.split(jacobian, [len(x)], axis=1)
+        return {"r": r[None], "R_x": r_x, "R_f": r_f}
 
 
-def quadratic_value(nx: int, ne: int, goal: float, velocity: float) -> ResidualValue:
+def quadratic_value(goal: float, velocity: float, nx: int = 14, nf: int = 24, ne: int = 3) -> ResidualValue:
     """V = ½ goal ‖e‖² + ½ velocity ‖q̇‖², which is the terminal cost of a reach with these weights."""
     nv = nx // 2
-    matrix = np.zeros((ne + nv, nx + ne))
-    matrix[:ne, nx:] = np.sqrt(goal) * np.eye(ne)
+    matrix = np.zeros((ne + nv, nx + nf))
+    matrix[:ne, nx : nx + ne] = np.sqrt(goal) * np.eye(ne)
     matrix[ne:, nv:nx] = np.sqrt(velocity) * np.eye(nv)
     return ResidualValue(matrix)
 
@@ -76,9 +71,10 @@ def random_policy(seed: int = 1, nx: int = 14, nu: int = 7, goal: int = 3) -> Li
     return LinearPolicy(rng.normal(size=(nu, nx)), rng.normal(size=(nu, goal)), rng.normal(size=nu))
 
 
-def random_value(seed: int = 2, nx: int = 14, ne: int = 3, nr: int = 10) -> ResidualValue:
-    """Draw a value without meaning, curved."""
-    return ResidualValue(0.3 * np.random.default_rng(seed).normal(size=(nr, nx + ne)), squash=True)
+def random_value(seed: int = 2, nx: int = 14, nf: int = 24, nr: int = 10, members: int = 1) -> ResidualValue:
+    """Draw a value without meaning, curved, with `nr` rows for each member."""
+    matrix = 0.3 * np.random.default_rng(seed).normal(size=(members * nr, nx + nf))
+    return ResidualValue(matrix, squash=True, members=members)
 
 
 def reaching_policy(robot: Robot, q: Array, stiffness: float = 30.0, damping: float = 10.0) -> LinearPolicy:
@@ -115,25 +111,21 @@ def value_model(value: ResidualValue, nx: int, dtype: str = "float64") -> onnx.M
     nr, n = value.matrix.shape
     node = helper.make_node
     nodes = [
-        node("Concat", ["x", "e"], ["z"], axis=1),
+        node("Concat", ["x", "f"], ["z"], axis=1),
         node("MatMul", ["z", "transposed"], ["linear"]),
         node("Tanh" if value.squash else "Identity", ["linear"], ["r"]),
-        node("ReduceSumSquare", ["r"], ["twice"], axes=[1], keepdims=0),
-        node("Mul", ["twice", "half"], ["V"]),
         node("Mul", ["r", "r"], ["squared"]),
         node("Mul", ["squared", "squash"], ["lost"]),
         node("Sub", ["one", "lost"], ["slope"]),
         node("Transpose", ["slope"], ["column"]),
         node("Mul", ["column", "matrix"], ["jacobian"]),
-        node("Split", ["jacobian", "sizes"], ["R_x", "R_e"], axis=1),
-        node("MatMul", ["r", "R_x"], ["V_x"]),
-        node("MatMul", ["r", "R_e"], ["V_e"]),
+        node("Split", ["jacobian", "sizes"], ["R_x", "R_f"], axis=1),
     ]
-    constants: dict[str, Any] = {"matrix": value.matrix, "transposed": value.matrix.T, "half": np.array([0.5])}
+    constants: dict[str, Any] = {"matrix": value.matrix, "transposed": value.matrix.T}
     constants |= {"one": np.ones((1, 1)), "squash": np.array([[float(value.squash)]])}
     constants["sizes"] = np.array([nx, n - nx], dtype=np.int64)
-    outputs = {"V": (1,), "V_x": (1, nx), "V_e": (1, n - nx), "R_x": (nr, nx), "R_e": (nr, n - nx)}
-    return _model(nodes, constants, {"x": (1, nx), "e": (1, n - nx)}, outputs, dtype)
+    outputs = {"r": (1, nr), "R_x": (nr, nx), "R_f": (nr, n - nx)}
+    return _model(nodes, constants, {"x": (1, nx), "f": (1, n - nx)}, outputs, dtype)
 
 
 def write_artifact(
@@ -145,9 +137,15 @@ def write_artifact(
     policy: LinearPolicy | None = None,
     lower: Array | None = None,
     upper: Array | None = None,
+    spread: float = 0.1,
+    floor: float = 0.01,
     dtype: str = "float64",
 ) -> Path:
-    """Seal a folder with the given heads; `lower` and `upper` (nx,) bound the training range of x, rad and rad/s."""
+    """Seal a folder with the given heads.
+
+    `lower` and `upper` (nx,) bound the training range of x, rad and rad/s; `spread` and `floor` say when the members of
+    the value agree.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     lower = np.full(robot.nx, -4.0) if lower is None else lower
     upper = np.full(robot.nx, 4.0) if upper is None else upper
@@ -162,10 +160,13 @@ def write_artifact(
         graphs["policy"] = _spec("policy.onnx", pairs["policy"][0], dtype)
     if value is not None:
         onnx.save_model(value_model(value, robot.nx, dtype), folder / "value.onnx")
-        asked = [(x, task.residual(x, g)[0]) for x, g in samples]
-        pairs["value"] = [Pair({"x": x[None], "e": e[None]}, value.outputs(x, e)) for x, e in asked]
+        asked = [(x, task.features(x, g)[0]) for x, g in samples]
+        pairs["value"] = [Pair({"x": x[None], "f": f[None]}, value.outputs(x, f)) for x, f in asked]
         graphs["value"] = _spec("value.onnx", pairs["value"][0], dtype)
-    seal(folder, _description(robot, task, graphs, (lower, upper), goals), pairs)
+    description = _description(robot, task, graphs, (lower, upper), goals)
+    if value is not None:
+        description["ensemble"] = {"members": value.members, "spread": spread, "floor": floor}
+    seal(folder, description, pairs)
     return folder
 
 
@@ -187,7 +188,11 @@ def replace_graph(folder: Path, head: str, content: bytes) -> None:
 def _description(robot: Robot, task: Task, graphs: dict[str, Any], x: tuple[Array, Array], goals: Array) -> Any:
     return {
         "robot": describe_robot(robot),
-        "task": {"kind": "reach", "goal_layout": [{"name": axis, "unit": "m"} for axis in "xyz"[: task.goal_size]]},
+        "task": {
+            "kind": task.kind,
+            "goal_layout": [{"name": axis, "unit": "m"} for axis in "xyz"[: task.goal_size]],
+            "costs": dict(task.costs),
+        },
         "dt": task.dt,
         "horizon": 30,
         "graphs": graphs,

@@ -83,6 +83,27 @@ def validate(model: type[ConfigT], content: dict[str, Any], file: Path | str) ->
         raise ConfigError(file, key, value, expected) from None
 
 
+def override(content: dict[str, Any], text: str) -> None:
+    """Apply `text`, `dotted.key=value` with the value in YAML, to `content`, as `--set` of the commands does.
+
+    Raises:
+        ConfigError: it is not written like that, or leads through a value.
+    """
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise ConfigError("--set", key or text, text, "must be written dotted.key=value")
+    *path, last = key.split(".")
+    for part in path:
+        below = content.setdefault(part, {})
+        if not isinstance(below, dict):
+            raise ConfigError("--set", key, value, f"{part} is a value and has no keys below it")
+        content = below
+    try:
+        content[last] = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise ConfigError("--set", key, value, "must be a YAML value") from None
+
+
 def load(model: type[ConfigT], file: Path) -> ConfigT:
     """Read and validate one YAML file; see `read_yaml` and `validate` for the errors."""
     return validate(model, read_yaml(file), file)

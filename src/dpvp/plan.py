@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+import math
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
 
@@ -26,6 +27,38 @@ class PlanStatus(Enum):
     def usable(self) -> bool:
         """True if a robot may follow the plan."""
         return self is PlanStatus.OK
+
+
+class Verdict(Enum):
+    """What became of the learned value where a plan ends; the text says why and what to try next."""
+
+    USED = "the learned value speaks for what comes after the horizon"
+    BLENDED = "the learned value speaks in part: the plan ends at the edge of what it knows"
+    OUT_OF_RANGE = "the plan ends in a state beyond the training data; plan further or train on more states"
+    GOAL_OUT_OF_RANGE = "the goal is beyond the training data; choose another or train on more goals"
+    DISAGREEMENT = "the members of the value contradict each other; train longer or on more data around here"
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What became of the learned parts' advice in a plan.
+
+    Attributes:
+        value: on the learned value as terminal cost; None where there is none.
+        policy_refused: the policy would have had to be asked outside its training data, so it gave no guess.
+    """
+
+    value: Verdict | None = None
+    policy_refused: bool = False
+
+    @property
+    def keys(self) -> list[str]:
+        """What counters call it: value_used, value_blended, value_refused_<why>, policy_refused."""
+        keys = ["policy_refused"] if self.policy_refused else []
+        if self.value is not None:
+            refused = "" if self.value in (Verdict.USED, Verdict.BLENDED) else "refused_"
+            keys.append(f"value_{refused}{self.value.name.lower()}")
+        return keys
 
 
 @dataclass(frozen=True)
@@ -94,6 +127,7 @@ class Plan:
         status: result of our own checks.
         iterations: solver iterations done.
         timings: where the time went.
+        advice: what became of the learned parts' advice.
     """
 
     t0: float
@@ -106,14 +140,13 @@ class Plan:
     guess: str
     status: PlanStatus
     iterations: int
-    timings: Timings = field(default_factory=Timings)
+    timings: Timings = Timings()
+    advice: Advice = Advice()
 
     def __post_init__(self) -> None:
         """Take copies: solvers hand out views that their next solve overwrites."""
         for name in ("xs", "us", "gains"):
-            array = np.array(getattr(self, name), dtype=np.float64)
-            array.flags.writeable = False
-            object.__setattr__(self, name, array)
+            object.__setattr__(self, name, _owned(getattr(self, name)))
 
     @property
     def horizon(self) -> int:
@@ -131,9 +164,10 @@ class Plan:
         total = Timings(mine.guess + spent.guess, mine.solve + spent.solve, mine.check + spent.check)
         return replace(self, timings=total)
 
-    def with_guess_time(self, seconds: float) -> Plan:
-        """Return the plan with `seconds` booked as the time that its guess took."""
-        return replace(self, timings=replace(self.timings, guess=seconds))
+    def told(self, guess_seconds: float, advice: Advice) -> Plan:
+        """Return the plan with what its planner cannot know: the time that its guess took, s, and the advice."""
+        mine = self.timings
+        return replace(self, timings=Timings(guess_seconds, mine.solve, mine.check), advice=advice)
 
     def at(self, t: float) -> Array:
         """Return the (nx,) state planned for time `t`, s; clamped to the first and last state."""
@@ -146,9 +180,14 @@ class Plan:
             xs (T+1, nx), us (T, nu), gains (T, nu, ndx): states interpolated, controls and gains of the node that is
             under way at each new node; beyond the end the last ones are repeated.
         """
-        positions = self._position(t) + np.arange(self.horizon + 1)
-        xs = np.stack([self._state(position) for position in positions])
-        nodes = [self._node(position) for position in positions[:-1]]
+        position = self._position(t)
+        first = math.floor(position)
+        ratio = position - first
+        nodes = np.arange(first, first + self.horizon + 1)
+        xs = self.xs[nodes.clip(0, self.horizon)]
+        if ratio > 0.0:
+            xs += ratio * (self.xs[(nodes + 1).clip(0, self.horizon)] - xs)
+        nodes = nodes[:-1].clip(0, self.horizon - 1)
         return xs, self.us[nodes], self.gains[nodes]
 
     def command(self, t: float, valid_for: float) -> Command:
@@ -177,3 +216,14 @@ class Plan:
     def _node(self, position: float) -> int:
         """Return the control node under way `position` nodes after `t0`."""
         return min(max(int(position), 0), self.horizon - 1)
+
+
+def _owned(values: ArrayLike) -> Array:
+    """Return a read-only copy, or `values` itself where it is one: a plan that changes in a number keeps its arrays."""
+    if isinstance(values, np.ndarray) and values.dtype == np.float64:
+        flags = values.flags
+        if flags.owndata and not flags.writeable:
+            return values
+    array = np.array(values, dtype=np.float64)
+    array.flags.writeable = False
+    return array

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field
 
-from dpvp.config import Config, read_yaml, share_directory, validate
+from dpvp.config import Config, override, read_yaml, share_directory, validate
 from dpvp.errors import ConfigError
 from dpvp.robot import Robot, load_robot
 from dpvp.tasks.reach import ReachConfig, ReachTask
@@ -151,23 +151,7 @@ def load_scenario(name: str, overrides: tuple[str, ...] = ()) -> Scenario:
     if not file.is_file() and file.parent == share_directory() / "config":
         raise ConfigError(file, "scenario", name, f"must be one of {', '.join(scenario_names())} or a path to a .yaml")
     content = read_yaml(file)
-    for override in overrides:
-        _override(content, override)
+    for text in overrides:
+        override(content, text)
     stem = file.parent.name if file.stem == "scenario" else file.stem
     return Scenario(stem, validate(ScenarioConfig, content, file), file)
-
-
-def _override(content: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    if not equals or not key:
-        raise ConfigError("--set", key or override, override, "must be written dotted.key=value")
-    *path, last = key.split(".")
-    for part in path:
-        below = content.setdefault(part, {})
-        if not isinstance(below, dict):
-            raise ConfigError("--set", key, text, f"{part} is a value and has no keys below it")
-        content = below
-    try:
-        content[last] = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise ConfigError("--set", key, text, "must be a YAML value") from None

@@ -1,4 +1,4 @@
-"""Only dpvp.ros may load rclpy, and nothing may load torch: every module is imported in a process of its own."""
+"""Only dpvp.ros may load rclpy, and only dpvp_training torch: every module is imported in a process of its own."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import dpvp
+import dpvp_training
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -18,21 +19,25 @@ else:
     import tomli as tomllib
 
 PYPROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
-PACKAGE = Path(dpvp.__file__).parent
-FORBIDDEN = ("torch", "rclpy", "linear_feedback_controller_msgs", "sensor_msgs", "dpvp_training")
+PACKAGE, TRAINING = Path(dpvp.__file__).parent, Path(dpvp_training.__file__).parent
+OF_ROS = ["rclpy", "linear_feedback_controller_msgs", "sensor_msgs"]
+# what takes long to load and is allowed
+LOADED = ["crocoddyl", "matplotlib", "mim_solvers", "mujoco", "numpy", "onnxruntime", "pinocchio", "pydantic"]
 
-# One Python that has loaded what takes long and is allowed, but nothing of dpvp; for each module it forks a child that
-# imports it and answers with the forbidden packages that came along, or with the error.
-IMPORTER = f"""
+# One Python that loads the packages named in its first argument, but nothing of dpvp; for each module of the third it
+# forks a child that imports it and answers with the packages of the second that came along, or with the error.
+IMPORTER = """
 import importlib, json, os, sys, traceback
-import crocoddyl, matplotlib, mim_solvers, mujoco, numpy, onnxruntime, pinocchio, pydantic
-answers = {{}}
-for name in sys.argv[1:]:
+loaded, forbidden, modules = (words.split() for words in sys.argv[1:])
+for name in loaded:
+    importlib.import_module(name)
+answers = {}
+for name in modules:
     reader, writer = os.pipe()
     if os.fork() == 0:
         try:
             importlib.import_module(name)
-            answer = [package for package in {FORBIDDEN!r} if package in sys.modules]
+            answer = [package for package in forbidden if package in sys.modules]
         except BaseException:
             answer = traceback.format_exc()
         os.write(writer, json.dumps(answer).encode())
@@ -45,11 +50,11 @@ print(json.dumps(answers))
 """
 
 
-def modules() -> list[str]:
-    """Every module of dpvp outside dpvp.ros, found in the file tree (so that finding them imports nothing)."""
+def modules(package: Path = PACKAGE) -> list[str]:
+    """Every module of a package outside dpvp.ros, found in the file tree (so that finding them imports nothing)."""
     found = []
-    for file in sorted(PACKAGE.rglob("*.py")):
-        parts = file.relative_to(PACKAGE.parent).with_suffix("").parts
+    for file in sorted(package.rglob("*.py")):
+        parts = file.relative_to(package.parent).with_suffix("").parts
         name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
         if not f"{name}.".startswith("dpvp.ros.") and file.name != "__main__.py":
             found.append(name)
@@ -68,17 +73,23 @@ def test_a_contract_covers_every_part_of_dpvp(words: str, allowed: set[str]) -> 
 
 def test_modules_are_found() -> None:
     assert {"dpvp", "dpvp.environment", "dpvp.cli.check", "dpvp.planning"} <= set(modules())
+    assert {"dpvp_training", "dpvp_training.core.run", "dpvp_training.systems"} <= set(modules(TRAINING))
 
 
-@pytest.fixture(scope="module")
-def answers() -> dict[str, Any]:
+def load(modules: list[str], loaded: list[str], forbidden: list[str]) -> dict[str, Any]:
     """Module -> the forbidden packages that it loads, or the text of its error."""
-    command = [sys.executable, "-c", IMPORTER, *modules()]
+    command = [sys.executable, "-c", IMPORTER, *map(" ".join, (loaded, forbidden, modules))]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     return dict(json.loads(done.stdout))
 
 
-@pytest.mark.parametrize("module", modules())
-def test_module_loads_neither_torch_nor_rclpy(module: str, answers: dict[str, Any]) -> None:
+@pytest.fixture(scope="module")
+def answers() -> dict[str, Any]:
+    runtime = load(modules(), LOADED, ["torch", "dpvp_training", *OF_ROS])
+    return runtime | load(modules(TRAINING), [*LOADED, "torch"], OF_ROS)
+
+
+@pytest.mark.parametrize("module", [*modules(), *modules(TRAINING)])
+def test_module_loads_neither_rclpy_nor_without_need_torch(module: str, answers: dict[str, Any]) -> None:
     assert answers[module] == [], f"importing {module}: {answers[module]}"

@@ -46,6 +46,12 @@ def project() -> dict[str, Any]:
     return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
+@pytest.fixture(scope="module")
+def training() -> dict[str, Any]:
+    """The [project] table of the second package."""
+    return tomllib.loads((ROOT / "training" / "pyproject.toml").read_text())["project"]
+
+
 @pytest.fixture
 def colcon(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What setup.py gives to setup()."""
@@ -95,12 +101,19 @@ def test_solver_packages_are_the_same_everywhere(kind: str, project: dict[str, A
     assert set(SOLVER_PACKAGES) == set(SOLVER)
 
 
-def test_torch_is_pinned_on_cpu_only_and_never_asked_for_at_run_time(project: dict[str, Any]) -> None:
+def asked_by(project: dict[str, Any]) -> set[str]:
+    """Every package that a project or one of its extras names."""
+    extras = project.get("optional-dependencies", {}).values()
+    return {canonical(r) for r in [*project["dependencies"], *(r for extra in extras for r in extra)]}
+
+
+def test_torch_is_pinned_on_cpu_only_and_never_asked_for_at_run_time(
+    project: dict[str, Any], training: dict[str, Any]
+) -> None:
     assert pinned("cpu")["torch"] == {"2.13.0"}
     assert "torch" not in pinned("gpu") | pinned("ros")
-    extras = project["optional-dependencies"]
-    asked = [*project["dependencies"], *(r for name, extra in extras.items() if name != "train" for r in extra)]
-    assert "torch" not in map(canonical, asked)
+    assert "torch" not in asked_by(project)
+    assert "torch" in map(canonical, training["dependencies"])
 
 
 def test_a_ros_machine_keeps_its_own_ros() -> None:
@@ -108,10 +121,10 @@ def test_a_ros_machine_keeps_its_own_ros() -> None:
     assert pinned("cpu")["ros-rclpy"] == {"7.1.6"}
 
 
-def test_everything_asked_for_by_name_is_pinned(project: dict[str, Any]) -> None:
-    extras = project["optional-dependencies"].values()
-    asked = {canonical(r) for r in [*project["dependencies"], *(r for extra in extras for r in extra)]}
-    assert asked <= set(pinned("cpu"))
+def test_everything_asked_for_by_name_is_pinned(project: dict[str, Any], training: dict[str, Any]) -> None:
+    assert asked_by(project) <= set(pinned("cpu"))
+    assert asked_by(training) - {"dpvp"} <= set(pinned("cpu"))
+    assert asked_by(training) - {"dpvp", "torch"} <= set(pinned("gpu"))
 
 
 def test_names_and_versions_agree(project: dict[str, Any], colcon: dict[str, Any]) -> None:
@@ -121,6 +134,32 @@ def test_names_and_versions_agree(project: dict[str, Any], colcon: dict[str, Any
     assert package.findtext("license") == colcon["license"] == "Apache-2.0"
     assert package.findtext("export/build_type") == "ament_python"
     assert (ROOT / "resource" / "dpvp").is_file()
+
+
+def test_the_second_package_agrees_with_the_first(training: dict[str, Any], colcon: dict[str, Any]) -> None:
+    assert training["name"] == "dpvp_training"
+    assert training["version"] == dpvp.__version__
+    assert training["requires-python"] == colcon["python_requires"]
+    assert training["license"]["text"] == colcon["license"]
+    assert training["dependencies"][0] == "dpvp[sim]"
+    assert training["optional-dependencies"] == {"cluster": ["ray"]}
+
+
+def test_every_training_system_can_be_started_by_name(training: dict[str, Any]) -> None:
+    systems = ROOT / "training" / "dpvp_training" / "systems"
+    folders = {file.parent.name for file in systems.glob("*/__init__.py")}
+    commands = training["entry-points"]["dpvp.systems"]
+    assert commands == {name: f"dpvp_training.systems.{name}.cli:main" for name in folders}
+    for name in folders:
+        assert re.search(r"^def main\(", (systems / name / "cli.py").read_text(), re.MULTILINE), f"{name} has no main"
+
+
+@pytest.mark.parametrize(("target", "installs"), [("demo", False), ("bench", False), ("test", True), ("check", True)])
+def test_torch_is_installed_for_tests_and_checks_only(target: str, installs: bool) -> None:
+    make = ["make", "--dry-run", "--always-make", f"PYTHON={sys.executable}", target]
+    done = subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "-e '.[" in done.stdout
+    assert ("-e './training[" in done.stdout) == installs
 
 
 def test_colcon_can_read_what_setup_is_given(colcon: dict[str, Any]) -> None:
@@ -193,6 +232,16 @@ def test_built_messages_are_not_built_again(capsys: pytest.CaptureFixture[str]) 
     assert "up to date" in capsys.readouterr().out
 
 
+def wheel_of(source: Path, folder: Path) -> set[str]:
+    """Build the wheel of the tree at `source` and return what is in it."""
+    pip = [sys.executable, "-m", "pip", "wheel", "-qq", "--no-deps", "--no-build-isolation", "-w", str(folder), "."]
+    done = subprocess.run(pip, cwd=source, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (wheel,) = folder.glob("dpvp*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        return set(archive.namelist())
+
+
 def test_the_wheel_holds_what_a_robot_needs(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
@@ -201,12 +250,7 @@ def test_the_wheel_holds_what_a_robot_needs(tmp_path: Path) -> None:
             shutil.copy(ROOT / name, source)
     for name in ("src", "resource", "launch", "config", "urdf"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-    pip = [sys.executable, "-m", "pip", "wheel", "-qq", "--no-deps", "--no-build-isolation", "-w", str(tmp_path), "."]
-    done = subprocess.run(pip, cwd=source, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    (wheel,) = tmp_path.glob("dpvp-*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        names = set(archive.namelist())
+    names = wheel_of(source, tmp_path)
     shared = f"dpvp-{dpvp.__version__}.data/data/share"
     assert {
         "dpvp/py.typed",
@@ -217,3 +261,12 @@ def test_the_wheel_holds_what_a_robot_needs(tmp_path: Path) -> None:
         f"{shared}/ament_index/resource_index/packages/dpvp",
     } <= names
     assert not [name for name in names if name.startswith("dpvp_training") or "__pycache__" in name]
+
+
+def test_the_wheel_of_the_second_package_holds_nothing_else(tmp_path: Path) -> None:
+    ignored = shutil.ignore_patterns("__pycache__", "*.egg-info", "build", "runs")
+    source = Path(shutil.copytree(ROOT / "training", tmp_path / "source", ignore=ignored))
+    names = wheel_of(source, tmp_path)
+    assert {"dpvp_training/py.typed", "dpvp_training/core/run.py", "dpvp_training/systems/dpvp/__init__.py"} <= names
+    assert {name.split("/")[0].split("-")[0] for name in names} == {"dpvp_training"}
+    assert not [name for name in names if "__pycache__" in name]

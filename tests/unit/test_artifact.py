@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -53,6 +54,13 @@ def sealed(
     return handmade.write_artifact(folder, scenario.robot, scenario.task, policy=policy, value=value)
 
 
+@pytest.fixture(scope="module")
+def several(scenario: Scenario, tmp_path_factory: pytest.TempPathFactory) -> ValueFunction:
+    folder = tmp_path_factory.mktemp("artifacts") / "several"
+    handmade.write_artifact(folder, scenario.robot, scenario.task, value=random_value(members=3))
+    return ValueFunction(load_artifact(folder, scenario.robot, scenario.task))
+
+
 @pytest.fixture
 def folder(sealed: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(sealed, tmp_path / "artifact"))
@@ -74,34 +82,65 @@ class TestUse:
     def test_answers_are_not_overwritten_by_the_next_one(self, scenario: Scenario, sealed: Path) -> None:
         artifact = load_artifact(sealed, scenario.robot, scenario.task)
         learned, value = Policy(artifact), ValueFunction(artifact)
-        u, (_, gradient, hessian) = learned(X, GOAL), value.derivatives(X, GOAL)
-        kept = u.copy(), gradient.copy(), hessian.copy()
+        u, found = learned(X, GOAL), value.derivatives(X, GOAL)
+        answers = u, found.residual, found.slope, found.gradient, found.hessian
+        kept = [answer.copy() for answer in answers]
         learned(-X, GOAL), value.derivatives(-X, GOAL)
-        assert all(np.array_equal(a, b) for a, b in zip((u, gradient, hessian), kept, strict=True))
+        assert all(np.array_equal(a, b) for a, b in zip(answers, kept, strict=True))
 
     def test_value_follows_the_chain_rule(self, scenario: Scenario, sealed: Path, value: ResidualValue) -> None:
         learned = ValueFunction(load_artifact(sealed, scenario.robot, scenario.task))
 
         def residual(x: Array) -> Array:
-            return value.residual(x, scenario.task.residual(x, GOAL)[0])
+            return value.residual(x, scenario.task.features(x, GOAL)[0])
 
         step = 1e-6 * np.eye(14)
         by_hand = np.stack([(residual(X + d) - residual(X - d)) / 2e-6 for d in step], axis=1)
-        v, gradient, hessian = learned.derivatives(X, GOAL)
-        assert v == learned.value(X, GOAL) == pytest.approx(0.5 * residual(X) @ residual(X), rel=1e-12)
-        assert np.allclose(gradient, by_hand.T @ residual(X), atol=1e-8)
-        assert np.allclose(hessian, by_hand.T @ by_hand, atol=1e-7)
-        assert np.abs(gradient).max() > 0.01
+        found = learned.derivatives(X, GOAL)
+        assert found.value == learned.value(X, GOAL).value == pytest.approx(0.5 * residual(X) @ residual(X), rel=1e-12)
+        assert np.allclose(found.gradient, by_hand.T @ residual(X), atol=1e-8)
+        assert np.allclose(found.hessian, by_hand.T @ by_hand, atol=1e-7)
+        assert np.abs(found.gradient).max() > 0.01
+
+    def test_residual_is_that_of_the_value(self, scenario: Scenario, sealed: Path) -> None:
+        artifact = load_artifact(sealed, scenario.robot, scenario.task)
+        feed = {"x": X[None], "f": np.linspace(-1.0, 1.0, 24)[None]}
+        whole, alone = (artifact.graph(head).session for head in ("value", "residual"))
+        assert [output.name for output in alone.get_outputs()] == ["r"]
+        assert np.array_equal(alone.run(["r"], feed)[0], whole.run(["r"], feed)[0])
+        assert len(onnx.load(sealed / "residual.onnx").graph.node) < len(onnx.load(sealed / "value.onnx").graph.node)
+
+    def test_members_are_known_apart(self, scenario: Scenario, several: ValueFunction) -> None:
+        value, f = random_value(members=3), scenario.task.features(X, GOAL)[0]
+        by_itself = [1.5 * np.sum(rows**2) for rows in np.split(value.residual(X, f), 3)]
+        for found in (several.value(X, GOAL), several.derivatives(X, GOAL)):
+            assert np.allclose(found.members, by_itself, rtol=1e-12)
+            assert found.value == pytest.approx(np.mean(by_itself), rel=1e-12)
+            assert found.spread == pytest.approx(np.std(by_itself), rel=1e-12)
+
+    @settings(max_examples=25, deadline=None)
+    @given(seed=st.integers(0, 2**32 - 1))
+    def test_spread_gradient(self, seed: int, several: ValueFunction) -> None:
+        x = np.random.default_rng(seed).uniform(-1, 1, 14)
+        step = 1e-6 * np.eye(14)
+        by_hand = [(several.value(x + d, GOAL).spread - several.value(x - d, GOAL).spread) / 2e-6 for d in step]
+        assert np.allclose(several.derivatives(x, GOAL).spread_gradient, by_hand, atol=1e-7)
+
+    def test_one_member_agrees_with_itself(self, scenario: Scenario, sealed: Path) -> None:
+        found = ValueFunction(load_artifact(sealed, scenario.robot, scenario.task)).derivatives(X, GOAL)
+        assert found.members == (found.value,)
+        assert found.spread == 0.0
+        assert not found.spread_gradient.any()
 
     @settings(max_examples=25, deadline=None)
     @given(seed=st.integers(0, 2**32 - 1), size=st.floats(0.0, 3.0))
     def test_hessian_is_symmetric_and_positive(self, seed: int, size: float, scenario: Scenario, sealed: Path) -> None:
         learned = ValueFunction(load_artifact(sealed, scenario.robot, scenario.task))
         x = size * np.random.default_rng(seed).uniform(-1, 1, 14)
-        v, _, hessian = learned.derivatives(x, GOAL)
-        assert v >= 0.0
-        assert np.allclose(hessian, hessian.T, atol=1e-12)
-        assert np.linalg.eigvalsh(hessian).min() > -1e-12
+        found = learned.derivatives(x, GOAL)
+        assert found.value >= 0.0
+        assert np.allclose(found.hessian, found.hessian.T, atol=1e-12)
+        assert np.linalg.eigvalsh(found.hessian).min() > -1e-12
 
     def test_artifact_cannot_be_changed(self, scenario: Scenario, sealed: Path) -> None:
         artifact = load_artifact(sealed, scenario.robot, scenario.task)
@@ -173,6 +212,14 @@ class TestSeal:
         with pytest.raises(ArtifactError, match=r"artifact\.yaml: dt: expected Field required"):
             seal(folder, description, {})
         assert not (folder / "artifact.yaml").exists()
+
+    def test_value_must_have_a_residual(self, folder: Path) -> None:
+        description = self.description(folder)
+        (folder / "value.onnx").write_bytes((folder / "policy.onnx").read_bytes())
+        with pytest.raises(
+            ArtifactError, match=r"value\.onnx: graphs\.value: expected an ONNX graph with output r, found"
+        ):
+            seal(folder, description, {})
 
     def test_graph_must_be_there(self, folder: Path) -> None:
         description = self.description(folder)

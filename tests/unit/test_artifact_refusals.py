@@ -87,6 +87,40 @@ CONTRACT: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
         lambda c: c["task"]["goal_layout"].pop(),
         r"task\.goal_layout: expected 3 numbers, found 2 numbers; it has x, y$",
     ),
+    "costs": (
+        lambda c: c["task"]["costs"]["weights"].update(velocity=0.3, effort=7.0),
+        r"task\.costs\.weights\.velocity: expected 0\.2, found 0\.3; it was learned under other costs$",
+    ),
+    "one of several costs": (
+        lambda c: c["task"]["costs"]["weights"]["velocity_scale"].__setitem__(1, 1.0),
+        r"task\.costs\.weights\.velocity_scale\.1: expected 2\.0, found 1\.0; ",
+    ),
+    "cost less": (
+        lambda c: c["task"]["costs"].pop("soft_velocity"),
+        r"task\.costs\.soft_velocity: expected 1\.0, found \(absent\); ",
+    ),
+    "cost more": (
+        lambda c: c["task"]["costs"].update(jerk=[0.0]),
+        r"task\.costs\.jerk\.0: expected \(absent\), found 0\.0; ",
+    ),
+    "value without residual": (
+        lambda c: c["graphs"].pop("residual"),
+        r"graphs: expected both or none of the heads `value` and `residual`, found policy, value; seal it again$",
+    ),
+    "residual of another value": (
+        lambda c: c["graphs"]["residual"]["outputs"][0].update(shape=[1, 11]),
+        r"graphs\.residual\.outputs\.r\.shape: expected \(1, 10\) = \(1, nr\), found \(1, 11\)$",
+    ),
+    "no ensemble": (
+        lambda c: c.pop("ensemble"),
+        r"ensemble: expected members, spread and floor of the head `value`, found \(absent\)$",
+    ),
+    "no member": (lambda c: c["ensemble"].update(members=0), r"ensemble\.members: expected .* found '?0'?$"),
+    "never believed": (lambda c: c["ensemble"].update(spread=0.0), r"ensemble\.spread: expected .* found '?0\.0'?$"),
+    "members of different size": (
+        lambda c: c["ensemble"].update(members=3),
+        r"graphs\.value\.outputs\.r\.shape: expected \(1, nr\) with nr a multiple of the 3 members .*, found \(1, 10",
+    ),
     "dt": (lambda c: c.update(dt=0.01), r"dt: expected 0\.03, found 0\.01; "),
     "range size": (shorten, r"ranges\.x: expected 14 numbers, found 13 numbers$"),
     "goal range size": (
@@ -103,8 +137,8 @@ CONTRACT: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
         r"graphs\.policy\.outputs\.u\.shape: expected \(1, 7\) = \(1, nu\), found \(1, 8\)$",
     ),
     "free size twice": (
-        lambda c: c["graphs"]["value"]["outputs"][4].update(shape=[11, 3]),
-        r"graphs\.value\.outputs\.R_e\.shape: expected \(10, 3\) = \(nr, ne\), found \(11, 3\)$",
+        lambda c: c["graphs"]["value"]["outputs"][2].update(shape=[11, 24]),
+        r"graphs\.value\.outputs\.R_f\.shape: expected \(10, 24\) = \(nr, nf\), found \(11, 24\)$",
     ),
     "names of a head": (
         lambda c: c["graphs"]["policy"]["inputs"][1].update(name="target"),
@@ -147,6 +181,16 @@ class TestRefusals:
         error = refusal(folder, scenario)
         assert re.search(message, str(error)), str(error)
         assert isinstance(error, DpvpError)
+
+    def test_ensemble_of_no_value(self, policy: LinearPolicy, tmp_path: Path, scenario: Scenario) -> None:
+        handmade.write_artifact(tmp_path, scenario.robot, scenario.task, policy=policy)
+        edit(tmp_path, lambda c: c.update(ensemble={"members": 3, "spread": 0.1, "floor": 0.0}))
+        assert "ensemble: expected none, for there is no head `value`, found {" in str(refusal(tmp_path, scenario))
+
+    def test_policy_is_advice_under_any_costs(self, policy: LinearPolicy, tmp_path: Path, scenario: Scenario) -> None:
+        handmade.write_artifact(tmp_path, scenario.robot, scenario.task, policy=policy)
+        edit(tmp_path, lambda c: c["task"]["costs"]["weights"].update(velocity=0.3))
+        load_artifact(tmp_path, scenario.robot, scenario.task)
 
     def test_no_contract(self, tmp_path: Path, scenario: Scenario) -> None:
         assert re.search(r"artifact\.yaml: .*no such file", str(refusal(tmp_path, scenario)))
@@ -244,7 +288,7 @@ class TestGolden:
         self, data: st.DataObject, sealed: Path, scenario: Scenario, tmp_path_factory: pytest.TempPathFactory
     ) -> None:
         folder = Path(shutil.copytree(sealed, tmp_path_factory.mktemp("changed") / "artifact"))
-        head, tensor = data.draw(st.sampled_from([("policy", "u"), *(("value", n) for n in ("V", "V_x", "R_e"))]))
+        head, tensor = data.draw(st.sampled_from([("policy", "u"), *(("value", n) for n in ("r", "R_x", "R_f"))]))
         pair, by = data.draw(st.integers(0, 9)), data.draw(st.sampled_from([-1e-3, 1e-6, 2.0]))
 
         def change(golden: dict[str, Any]) -> None:
@@ -263,17 +307,17 @@ class TestGolden:
         ("change", "message"),
         [
             (lambda g: g["policy"].pop(), r"golden\.policy: expected 10 pairs, found 9 pairs$"),
-            (lambda g: g.pop("value"), r"golden: expected pairs of policy, value, found policy$"),
+            (lambda g: g.pop("value"), r"golden: expected pairs of policy, value, residual, found policy, residual$"),
             (lambda g: g["policy"][3]["inputs"].pop("goal"), r"golden\.policy\.3: expected x, goal, found x$"),
             (
                 lambda g: g["policy"][3]["inputs"].update(goal=[1.0, 2.0, 3.0]),
                 r"golden\.policy\.3\.goal: expected shape \(1, 3\), found shape \(3,\)$",
             ),
             (
-                lambda g: g["value"][0]["outputs"].update(V=[float("nan")]),
-                r"golden\.value\.0\.V: expected finite numbers, found NaN or infinity$",
+                lambda g: g["value"][0]["outputs"]["r"][0].__setitem__(3, float("nan")),
+                r"golden\.value\.0\.r: expected finite numbers, found NaN or infinity$",
             ),
-            (lambda g: g["value"][0]["outputs"].update(V=["much"]), r"golden\.value\.0\.V: expected numbers, found"),
+            (lambda g: g["value"][0]["outputs"].update(r=["much"]), r"golden\.value\.0\.r: expected numbers, found"),
             (lambda g: g["value"].__setitem__(0, 7), r"golden: expected JSON of head -> list"),
         ],
     )

@@ -14,17 +14,19 @@ import crocoddyl
 import numpy as np
 import pytest
 
-from dpvp.bench.closed_loop import CRASHED, ClosedLoop, Trial, Variant, closed_loop_row, variants
+from dpvp.bench.closed_loop import CRASHED, ClosedLoop, Trial, closed_loop_row
 from dpvp.bench.machine import describe_machine
 from dpvp.bench.rates import _Counters, rate_cases
 from dpvp.bench.reference import ReferenceSolver, reference_row
 from dpvp.bench.results import Results
+from dpvp.bench.variants import LEARNED_UP_TO, Variant, rate_variants, variants
 from dpvp.bench.worker import Worker
 from dpvp.cli.bench import FULL, QUICK, Extent, draw_starts, measure
 from dpvp.plan import Plan, PlanStatus
 from dpvp.scenario import Scenario, load_scenario
 from dpvp.tasks.task import TerminalWeights
-from dpvp.view.bench_plot import draw_bench
+from dpvp.view.bench_plot import draw_bench, draw_disturbance
+from handmade import quadratic_value, reaching_policy, write_artifact
 
 ROW_KEYS = {
     "planner",
@@ -41,6 +43,20 @@ ROW_KEYS = {
 @pytest.fixture(scope="module")
 def scenario() -> Scenario:
     return load_scenario("kuka_reach")
+
+
+@pytest.fixture(scope="module")
+def learned(scenario: Scenario, tmp_path_factory: pytest.TempPathFactory) -> Scenario:
+    """The scenario with an artifact whose value is its quadratic terminal cost, and which it does not use itself."""
+    robot, weights = scenario.robot, scenario.config.planner.terminal
+    folder = write_artifact(
+        tmp_path_factory.mktemp("artifact"),
+        robot,
+        scenario.task,
+        value=quadratic_value(weights.goal, weights.velocity),
+        policy=reaching_policy(robot, robot.nominal),
+    )
+    return load_scenario("kuka_reach", (f"artifact={folder}",))
 
 
 def strict(file: Path) -> dict[str, Any]:
@@ -61,13 +77,15 @@ def test_a_small_bench_measures_everything(scenario: Scenario, tmp_path: Path) -
     reference, *rows = content["rows"]
     assert all(set(row) >= ROW_KEYS for row in content["rows"])
     ways = [tuple(row[key] for key in ("planner", "horizon", "terminal", "guess")) for row in rows]
-    expected = [(p, 5, t, g) for p in ("ddp", "csqp") for t in ("zero", "quadratic") for g in ("hold", "shift")]
-    assert ways == expected
+    assert ways == [(p, 5, t, "shift") for p in ("ddp", "csqp") for t in ("zero", "quadratic")]
+    assert content["conditions"]["artifact"] is None
     assert (reference["label"], reference["horizon"], reference["converged"]) == ("reference", 12, 2)
     assert reference["cost_ratio"]["mean"] == pytest.approx(1.0, abs=1e-9)
     for row in rows:
         assert row["starts"] == len(row["cost_ratios"]) == 2
         assert sum(row["statuses"].values()) == 24
+        assert sum(row["guesses"].values()) == 24
+        assert row["advice"] == {}
         assert row["iterations_mean"] >= 1.0
         assert row["solve_ms"]["p99"] >= row["solve_ms"]["p50"] > 0.0
         # what is optimal for the whole trial cannot be beaten, except by what finds another valley
@@ -76,9 +94,9 @@ def test_a_small_bench_measures_everything(scenario: Scenario, tmp_path: Path) -
 
 
 def test_one_look_is_a_part_of_the_whole() -> None:
-    assert set(QUICK.horizons) < set(FULL.horizons) == {10, 20, 50, 100}
+    assert set(QUICK.horizons) < set(FULL.horizons) == {3, 5, 10, 20, 50, 100}
     assert (QUICK.starts, FULL.starts, QUICK.steps, FULL.steps) == (3, 20, 200, 200)
-    assert (QUICK.rate_seconds, FULL.rate_seconds) == (5.0, 20.0)
+    assert 0.0 < QUICK.rate_seconds < FULL.rate_seconds
 
 
 def test_starts_depend_on_the_seed_alone(scenario: Scenario) -> None:
@@ -113,15 +131,48 @@ def test_a_long_horizon_comes_close_to_the_optimum(scenario: Scenario) -> None:
 
 def test_variants_take_their_weights_from_the_scenario(scenario: Scenario) -> None:
     config = scenario.config
-    assert len(list(variants(config, (10, 20, 50, 100)))) == 32
     planner = Variant("ddp", 17, "quadratic", "shift").of(config).planner
     assert (planner.kind, planner.horizon, planner.guesses, planner.iterations) == ("ddp", 17, ("hold", "shift"), 1)
     assert planner.terminal == config.planner.terminal
     assert Variant("csqp", 17, "zero", "hold").of(config).planner.terminal.weights == TerminalWeights()
-    learned = load_scenario(
-        "kuka_reach", ("planner.terminal.kind=value", "planner.guesses=[hold, shift, policy]", "artifact=any")
-    )
-    assert len(list(variants(learned.config, (10,)))) == 2 * 3 * 3
+
+
+def test_what_tells_nothing_is_left_out(scenario: Scenario, learned: Scenario) -> None:
+    plain, full = (list(variants(s.config, FULL.horizons)) for s in (scenario, learned))
+    assert len(set(plain)) == len(plain) == 2 * 2 * 6 + 3
+    assert [way.horizon for way in plain if way.guess == "hold"] == [10, 20, 50]
+    assert set(plain) < set(full)
+    more = [way for way in full if way not in plain]
+    assert len(more) == 2 * 4 * 3  # value with shift and policy, and the policy with a quadratic end
+    assert max(way.horizon for way in more) == LEARNED_UP_TO
+    for way in more:  # beside each, the same horizon without what was learned
+        assert Variant(way.planner, way.horizon, "quadratic", "shift") in plain
+        assert Variant(way.planner, way.horizon, "zero", "shift") in plain
+
+
+def test_a_value_needs_a_fallback_and_a_head(scenario: Scenario, learned: Scenario, tmp_path: Path) -> None:
+    bare = learned.config.model_copy(update={"planner": scenario.config.planner.model_copy(update={"terminal": {}})})
+    bare = type(bare).model_validate(bare.model_dump(warnings=False))
+    assert {way.terminal for way in variants(bare, (10,))} == {"zero"}
+    assert {way.guess for way in variants(bare, (10,))} == {"hold", "shift", "policy"}
+    policy = reaching_policy(scenario.robot, scenario.robot.nominal)
+    folder = write_artifact(tmp_path / "policy", scenario.robot, scenario.task, policy=policy)
+    config = scenario.config.model_copy(update={"artifact": str(folder)})
+    assert {way.terminal for way in variants(config, (10,))} == {"zero", "quadratic"}
+    assert rate_variants(config) == rate_variants(scenario.config)
+
+
+def test_learned_rows_are_measured_and_say_what_became_of_the_advice(learned: Scenario, tmp_path: Path) -> None:
+    file = tmp_path / "bench.json"
+    assert measure(learned, Extent((4,), 0, 10, rate_seconds=0.0), 3, file, tmp_path / "bench.png", tmp_path) == 0
+    content = strict(file)
+    assert set(content["conditions"]["artifact"]["sha256"]) == {"value", "residual", "policy"}
+    rows = {tuple(row[key] for key in ("planner", "terminal", "guess")): row for row in content["rows"][1:]}
+    for planner in ("ddp", "csqp"):
+        value, quadratic = (rows[planner, terminal, "shift"] for terminal in ("value", "quadratic"))
+        assert value["advice"] == {"value_used": 10}
+        assert value["cost_ratio"]["mean"] == pytest.approx(quadratic["cost_ratio"]["mean"], rel=1e-3)
+        assert sum(rows[planner, "value", "policy"]["guesses"].values()) == 10
 
 
 class Script:
@@ -192,22 +243,36 @@ def test_a_crash_costs_one_call(tmp_path: Path) -> None:
 
 def test_rates_leave_time_for_messages(scenario: Scenario) -> None:
     cases = list(rate_cases(scenario.config, (Variant("ddp", 20, "zero", "shift"),)))
-    found = [(case.hz, case.label, case.config.planner.kind, case.config.rates.plan) for case in cases]
-    own = scenario.config.planner.kind
-    assert found[:3] == [(100.0, "peer rate", own, 100.0), (250.0, "", own, 250.0), (500.0, "", own, 500.0)]
-    assert [kind for _, _, kind, _ in found[3:]] == ["ddp"] * 3
+    found = [(case.hz, case.label, case.config.planner.horizon, case.config.rates.plan) for case in cases]
+    own = scenario.config.planner.horizon
+    assert found[0] == (100.0, "peer rate", own, 100.0)
+    assert found[1:] == [(hz, "peer rate" if hz == 100.0 else "", 20, hz) for hz in (100.0, 250.0, 500.0, 1000.0)]
     for case in cases:
         assert case.config.planner.budget == pytest.approx(0.7 / case.hz)
         assert case.config.planner.iterations == scenario.config.planner.iterations
 
 
+def test_rates_of_short_learned_horizons_are_compared_with_a_long_one(scenario: Scenario, learned: Scenario) -> None:
+    ways = rate_variants(learned.config)
+    assert {(w.planner, w.horizon, w.terminal) for w in ways} == {
+        ("csqp", 5, "value"),
+        ("csqp", 10, "value"),
+        ("ddp", 5, "value"),
+        ("csqp", 100, "quadratic"),
+    }
+    assert set(rate_variants(learned.config, few=True)) < set(ways)
+    assert {(w.horizon, w.terminal) for w in rate_variants(scenario.config)} == {(10, "quadratic"), (100, "quadratic")}
+
+
 def test_counters_are_those_of_a_new_report() -> None:
     old = {"periods": "1", "missed": "1", "plans": "1"}
     new = {"periods": "100", "missed": "3", "plans": "97", "rejected_not_finite": "2", "rejected_gaps_open": "1"}
+    new |= {"value_used": "90", "value_refused_out_of_range": "7"}
     pilot = SimpleNamespace(loop=old)
     pilot.wait = lambda duration: setattr(pilot, "loop", new)
     counters = _Counters.read(pilot)
     assert (counters.periods, counters.missed, counters.plans, counters.rejected) == (100, 3, 97, 3)
+    assert counters.advice == {"value_used": 90, "value_refused_out_of_range": 7}
 
 
 def test_the_machine_is_named() -> None:
@@ -225,7 +290,8 @@ def example() -> dict[str, Any]:
         return {**names, **figures, "success_rate": success, "label": ""}
 
     zero = Variant("ddp", 10, "zero", "shift")
-    rate = {"planner": "csqp", "horizon": 30, "label": "", "solve_ms": {"p50": 2.0, "p99": 3.0}, "holding_share": 0.0}
+    rate = {"planner": "csqp", "horizon": 30, "terminal": "quadratic", "label": "", "holding_share": 0.0}
+    rate["solve_ms"] = {"p50": 2.0, "p99": 3.0}
     return {
         "scenario": "example",
         "machine": {"processor": "imaginary", "cores": 4},
@@ -234,10 +300,12 @@ def example() -> dict[str, Any]:
             row(replace(zero, horizon=50), 1.01, 3.0),
             row(replace(zero, planner="csqp", guess="hold"), None, 0.7, 0.0),
             row(replace(zero, planner="csqp", terminal="quadratic", guess="policy"), 1.2, 0.8),
+            row(replace(zero, planner="csqp", terminal="value", guess="policy", horizon=3), 1.0, 0.6),
         ],
         "rates": [
             {**rate, "hz": 100.0, "missed_share": 0.001, "label": "peer rate"},
             {**rate, "hz": 250.0, "missed_share": 0.1, "holding_share": 0.3},
+            {**rate, "hz": 1000.0, "terminal": "value", "horizon": 5, "missed_share": 0.0004},
             {**rate, "hz": 500.0, "missed_share": None, "solve_ms": {"p50": None, "p99": None}},
         ],
     }
@@ -252,3 +320,19 @@ def test_the_picture_can_be_drawn_of_whatever_was_measured(tmp_path: Path, missi
     draw_bench(content, tmp_path / "bench.png")
     assert (tmp_path / "bench.png").stat().st_size > 10_000
     assert [path.name for path in tmp_path.iterdir()] == ["bench.png"]
+
+
+@pytest.mark.parametrize("missing", ["nothing", "pushes", "errors"])
+def test_disturbances_can_be_drawn(tmp_path: Path, missing: str) -> None:
+    push = {"at": 1.0, "duration": 0.1, "force": [1.0, 0.0, 0.0]}
+    rows: list[dict[str, Any]] = []
+    if missing != "pushes":
+        rows += [{"way": w, "t": [0.0, 1.0, 2.0], "error": [0.0, 0.2, 0.0], "pushes": [push]} for w in "ab"]
+    summary = []
+    if missing != "errors":
+        rows += [{"way": w, "case": "c", "final_error": e} for w in "ab" for e in (0.001, 0.02, math.inf)]
+        summary = [{"way": w, "case": "c", "success_rate": 0.3} for w in "ab"]
+    conditions = {"task": "example", "plan_hz": 100.0, "plan_delay": 0.01, "count": 3}
+    draw_disturbance({"rows": rows, "summary": summary, "conditions": conditions}, tmp_path / "study.png")
+    assert (tmp_path / "study.png").stat().st_size > 10_000
+    assert [path.name for path in tmp_path.iterdir()] == ["study.png"]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from dpvp.control.loop import Answer, MpcLoop
 from dpvp.control.supervisor import LoopState, Reason
 from dpvp.errors import GoalError, MessageError
-from dpvp.plan import Plan, PlanStatus, State, Timings
+from dpvp.plan import Advice, Plan, PlanStatus, State, Timings, Verdict
 from dpvp.robot import Robot
 from dpvp.scenario import Scenario, load_scenario
 from dpvp.tasks.task import Task
@@ -621,6 +621,18 @@ class TestCounters:
         assert {key: report[key] for key in expected} == expected
         assert float(report["goal_error"]) > 0.1
         assert all(isinstance(value, str) for value in report.values())
+
+    def test_what_became_of_learned_advice(self, bench: Bench) -> None:
+        bench.tracking()
+        assert not [key for key in bench.loop.report() if key.startswith(("value_", "policy_"))]
+        said = [Advice(Verdict.USED), Advice(Verdict.USED, policy_refused=True), Advice(Verdict.DISAGREEMENT)]
+        for advice in said:
+            bench.period()
+            bench.solver.finished = replace(bench.solver.answer(), advice=advice)
+            bench.loop.poll()
+        report = bench.loop.report()
+        expected = {"value_used": "2", "value_refused_disagreement": "1", "policy_refused": "1"}
+        assert {key: report[key] for key in report if key.startswith(("value_", "policy_"))} == expected
 
 
 class TestLockStep:

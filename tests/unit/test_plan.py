@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from dpvp.plan import Command, Plan, PlanStatus, State, Timings
+from dpvp.plan import Advice, Command, Plan, PlanStatus, State, Timings, Verdict
 
 Array = NDArray[np.float64]
 NX, NU = 4, 2
@@ -52,6 +52,14 @@ class TestOwnership:
         assert not plan.xs.any()
         assert not plan.us.any()
         assert not plan.gains.any()
+
+    def test_a_read_only_view_is_copied_too(self) -> None:
+        source = np.zeros((3, NX))
+        view = source[:]
+        view.flags.writeable = False
+        plan = Plan(0.0, 0.03, view, np.zeros((2, NU)), np.zeros((2, NU, NX)), 0.0, 0.0, "hold", PlanStatus.OK, 1)
+        source[...] = 1.0
+        assert not plan.xs.any()
 
     def test_lists_of_views_become_arrays_of_its_own(self) -> None:
         views = [np.zeros(NX) for _ in range(3)]
@@ -172,9 +180,26 @@ def test_only_ok_is_usable(status: PlanStatus) -> None:
 
 
 def test_the_time_of_the_guess_is_booked_beside_the_others() -> None:
-    timings = make(0.0, 0.03, 2).with_guess_time(0.010).timings
+    plan = make(0.0, 0.03, 2).told(0.010, Advice(Verdict.USED))
+    timings = plan.timings
     assert (timings.guess, timings.solve, timings.check) == (0.010, 0.004, 0.0005)
     assert timings.total == pytest.approx(0.0145)
+    assert plan.advice == Advice(Verdict.USED)
+
+
+@pytest.mark.parametrize(
+    ("advice", "keys"),
+    [
+        (Advice(), []),
+        (Advice(Verdict.USED), ["value_used"]),
+        (Advice(Verdict.BLENDED), ["value_blended"]),
+        (Advice(Verdict.OUT_OF_RANGE), ["value_refused_out_of_range"]),
+        (Advice(Verdict.GOAL_OUT_OF_RANGE), ["value_refused_goal_out_of_range"]),
+        (Advice(Verdict.DISAGREEMENT, policy_refused=True), ["policy_refused", "value_refused_disagreement"]),
+    ],
+)
+def test_what_counters_call_advice(advice: Advice, keys: list[str]) -> None:
+    assert advice.keys == keys
 
 
 def test_values_cannot_be_reassigned() -> None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 import handmade
 from dpvp.learned.artifact import load_artifact
 from dpvp.learned.policy import Policy
+from dpvp.plan import Advice, PlanStatus, Verdict
 from dpvp.planning.build import build_planning
 from dpvp.planning.guess import HoldGuess, best_guess
 from dpvp.planning.policy_guess import PolicyGuess
@@ -86,7 +87,7 @@ def test_wins_over_hold_when_cheaper(source: Callable[..., PolicyGuess], ocp: Oc
 def test_scenario_with_artifact_plans_from_the_policy_to_the_value(
     scenario: Scenario, start: Array, goal: Array, tmp_path: Path
 ) -> None:
-    policy, value = reaching_policy(scenario.robot, scenario.robot.nominal), quadratic_value(14, 3, 20.0, 2.0)
+    policy, value = reaching_policy(scenario.robot, scenario.robot.nominal), quadratic_value(20.0, 2.0)
     handmade.write_artifact(tmp_path, scenario.robot, scenario.task, policy=policy, value=value)
     changes = "planner.guesses=[hold, shift, policy]", "planner.terminal={kind: value, goal: 20, velocity: 2}"
     plan = build_planning(load_scenario("kuka_reach", (f"artifact={tmp_path}", *changes))).plan(start, goal, 0.0, None)
@@ -94,6 +95,31 @@ def test_scenario_with_artifact_plans_from_the_policy_to_the_value(
     assert plan.status.usable
     assert (plan.guess, usual.guess) == ("policy", "hold")
     assert plan.guess_cost < 0.8 * usual.guess_cost
+    assert (plan.advice, usual.advice) == (Advice(Verdict.USED), Advice())
+
+
+def test_plans_say_that_learned_parts_were_not_asked(scenario: Scenario, start: Array, tmp_path: Path) -> None:
+    policy, value = reaching_policy(scenario.robot, scenario.robot.nominal), quadratic_value(20.0, 2.0)
+    handmade.write_artifact(tmp_path, scenario.robot, scenario.task, policy=policy, value=value)
+    changes = "planner.guesses=[hold, shift, policy]", "planner.terminal={kind: value, goal: 20, velocity: 2}"
+    planning = build_planning(load_scenario("kuka_reach", (f"artifact={tmp_path}", *changes)))
+    first = planning.plan(start, np.array([1.9, 0.0, 0.5]), 0.0, None)  # hand-made goals and their margin end at 1.8 m
+    assert first.advice == Advice(Verdict.GOAL_OUT_OF_RANGE, policy_refused=True)
+    assert first.guess == "hold"
+    fast = start.copy()
+    fast[7:] = 4.5  # rad/s; beyond the range of the policy, in the margin of the value
+    assert planning.plan(fast, np.array([0.4, 0.2, 0.6]), 0.0, None).advice.policy_refused
+
+
+def test_a_plan_that_is_not_finite_says_that_it_left_the_range(
+    scenario: Scenario, start: Array, tmp_path: Path
+) -> None:
+    handmade.write_artifact(tmp_path, scenario.robot, scenario.task, value=quadratic_value(20.0, 2.0))
+    changes = f"artifact={tmp_path}", "planner.terminal={kind: value, goal: 20, velocity: 2}"
+    planning = build_planning(load_scenario("kuka_reach", changes))
+    plan = planning.plan(np.full(14, np.nan), np.array(scenario.goal), 0.0, None)
+    assert plan.status is PlanStatus.NOT_FINITE
+    assert plan.advice == Advice(Verdict.OUT_OF_RANGE)
 
 
 def test_loses_to_hold_when_dearer(

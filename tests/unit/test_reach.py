@@ -20,6 +20,7 @@ from dpvp.planning.guess import HoldGuess
 from dpvp.planning.planner import Budget
 from dpvp.robot import Robot
 from dpvp.scenario import load_scenario
+from dpvp.tasks.end_effector import EndEffector
 from dpvp.tasks.reach import ReachTask
 from dpvp.tasks.task import TerminalWeights
 
@@ -359,7 +360,8 @@ class TestGoals:
     def test_drawn_goals_are_accepted_and_within_reach(self, task: ReachTask, robot: Robot, seed: int) -> None:
         goal = task.sample_goal(np.random.default_rng(seed))
         np.testing.assert_array_equal(task.check_goal(goal), goal)
-        q, distance = task._inverse_kinematics(goal)
+        seeds = [robot.nominal, np.array(task.config.starts.centre)]
+        q, distance = EndEffector(robot).posture_at(goal, seeds, task.config.goal_share)
         assert distance == pytest.approx(np.linalg.norm(robot.frame_position(q) - goal), abs=1e-9)
         assert distance < task.config.success.error
         assert np.all((q >= robot.limits.position_lower) & (q <= robot.limits.position_upper))
@@ -401,6 +403,16 @@ class TestMeasures:
         expected = slope(lambda z: reference.position(z[:7]), x).T
         np.testing.assert_allclose(jacobian, expected, atol=1e-8)
         assert task.error(x, goal) == pytest.approx(np.linalg.norm(e))
+
+    @pytest.mark.parametrize("seed", range(4))
+    def test_features_and_their_derivative(self, task: ReachTask, goal: Array, seed: int) -> None:
+        x, _ = draw(seed)
+        f, f_x = task.features(x, goal)
+        e, jacobian = task.residual(x, goal)
+        np.testing.assert_array_equal(f[:3], e)
+        np.testing.assert_allclose(f[3:], jacobian[:, :7].ravel(), atol=1e-12)
+        np.testing.assert_array_equal(f, task.observe(x, goal))
+        np.testing.assert_allclose(f_x, slope(lambda z: task.observe(z, goal), x).T, atol=1e-8)
 
     @pytest.mark.parametrize(
         ("distance", "speed", "there"),

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from dpvp.plan import Plan, PlanStatus, Timings
+from dpvp.plan import Advice, Plan, PlanStatus, Timings, Verdict
 from dpvp.planning.wire import GUESSES, goal_layout, plan_layout, plan_to_record, record_to_plan, state_layout
 from dpvp.scenario import GuessName
 
@@ -33,6 +33,7 @@ def plans(draw: st.DrawFn) -> Plan:
         status=st.sampled_from(PlanStatus),
         iterations=st.integers(0, 2**32 - 1),
         timings=st.builds(Timings, any_float, any_float, any_float),
+        advice=st.builds(Advice, st.none() | st.sampled_from(Verdict), st.booleans()),
     )
     return draw(numbers)
 

@@ -9,75 +9,25 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 import numpy as np
 import pinocchio
 
+from dpvp.bench.follower import Follower
+from dpvp.bench.variants import Variant
 from dpvp.control.guard import hold_command
 from dpvp.plan import Array, Plan
 from dpvp.planning.build import build_planning
 from dpvp.planning.planner import Budget
 from dpvp.robot import Robot
-from dpvp.scenario import GuessName, PlannerConfig, Scenario, ScenarioConfig, TerminalConfig
+from dpvp.scenario import Scenario
 from dpvp.tasks.task import TerminalWeights
 
 STEPS = 200  # of a trial
 FIRST_ITERATIONS = 20  # the first plan of a trial has no plan before it to improve on
 FAR = 1e3  # rad and rad/s; a state beyond has diverged
-_GUESSES: dict[GuessName, tuple[GuessName, ...]] = {
-    "hold": ("hold",),
-    "shift": ("hold", "shift"),
-    "policy": ("hold", "shift", "policy"),
-}
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One way to plan.
-
-    Attributes:
-        planner: kind of the planner.
-        horizon: control nodes.
-        terminal: kind of the terminal cost; its weights are the scenario's.
-        guess: the best source of guesses that it has; `hold` has no other, `shift` has `hold` as well.
-    """
-
-    planner: Literal["ddp", "csqp"]
-    horizon: int
-    terminal: Literal["zero", "quadratic", "value"]
-    guess: GuessName
-
-    def of(self, config: ScenarioConfig) -> ScenarioConfig:
-        """Return `config` with this way to plan, one iteration for each plan."""
-        given = config.planner
-        weights = {} if self.terminal == "zero" else {"goal": given.terminal.goal, "velocity": given.terminal.velocity}
-        changes: dict[str, object] = {
-            "kind": self.planner,
-            "horizon": self.horizon,
-            "terminal": TerminalConfig(kind=self.terminal, **weights),
-            "guesses": _GUESSES[self.guess],
-            "iterations": 1,
-        }
-        planner = PlannerConfig.model_validate(given.model_dump() | changes)
-        return config.model_copy(update={"planner": planner})
-
-
-def variants(config: ScenarioConfig, horizons: tuple[int, ...]) -> Iterator[Variant]:
-    """Yield every combination of planner, horizon, terminal cost and guess that `config` has the means for."""
-    given = config.planner
-    terminals: list[Literal["zero", "quadratic", "value"]] = ["zero"]
-    terminals += ["quadratic"] * (given.terminal.goal > 0.0 or given.terminal.velocity > 0.0)
-    terminals += ["value"] * (given.terminal.kind == "value")
-    guesses: list[GuessName] = ["hold", "shift"]
-    guesses += ["policy"] * ("policy" in given.guesses)
-    for planner in ("ddp", "csqp"):
-        for horizon in horizons:
-            for terminal in terminals:
-                for guess in guesses:
-                    yield Variant(planner, horizon, terminal, guess)
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +41,8 @@ class Trial:
         plan_ms: (n,) time of each whole call for a plan, guess included, ms.
         cpu_ms: (n,) the processor's share of it, which other work on the machine does not lengthen.
         iterations: (n,) solver iterations of each.
-        statuses: number of plans by `PlanStatus`.
+        statuses: number of plans by `PlanStatus`; `guesses` by the guess that won, `advice` by what became of what was
+            learned.
         held: steps in which the arm was held for want of a usable plan.
         us: (n, nu) applied torques, Nm.
     """
@@ -103,6 +54,8 @@ class Trial:
     cpu_ms: Array = field(default_factory=lambda: np.zeros(0))
     iterations: Array = field(default_factory=lambda: np.zeros(0))
     statuses: Mapping[str, int] = field(default_factory=dict)
+    guesses: Mapping[str, int] = field(default_factory=dict)
+    advice: Mapping[str, int] = field(default_factory=dict)
     held: int = 0
     us: Array = field(default_factory=lambda: np.zeros(0))
 
@@ -126,14 +79,14 @@ class ClosedLoop:
     def run(self, start: Array, goal: Array, steps: int = STEPS) -> Trial:
         """Go from the (nx,) state `start` towards `goal` for `steps` steps, or until the state diverges."""
         self._plant.aim(start, goal)
-        follower = _Follower(self._robot, self._patience, self._plant.dt)
+        follower = Follower(self._robot, self._patience)
         plans, us, xs, cpu, cost = list[Plan](), list[Array](), [start], list[float](), 0.0
         for step in range(steps):
             planning, previous = (self._planning, plans[-1]) if plans else (self._first, None)
             before = time.process_time()
             plans.append(planning.plan(xs[-1], goal, step * self._plant.dt, previous))
             cpu.append(1e3 * (time.process_time() - before))
-            us.append(follower.control(plans[-1], xs[-1]))
+            us.append(self._control(follower, plans[-1], xs[-1]))
             x, spent = self._plant.step(xs[-1], us[-1])
             xs.append(x)
             cost += spent
@@ -148,38 +101,18 @@ class ClosedLoop:
             cpu_ms=np.array(cpu),
             iterations=np.array([plan.iterations for plan in plans]),
             statuses=Counter(plan.status.name for plan in plans),
+            guesses=Counter(plan.guess for plan in plans),
+            advice=Counter(key for plan in plans for key in plan.advice.keys),
             held=follower.held,
             us=np.stack(us),
         )
 
-
-class _Follower:
-    """Decides what is followed when a plan cannot be, as the real loop does.
-
-    Attributes:
-        held: number of plans in whose place the arm was held.
-    """
-
-    def __init__(self, robot: Robot, patience: float, dt: float) -> None:
-        """Follow a usable plan for at most `patience` seconds, in steps of `dt` seconds."""
-        self._robot, self._patience, self._dt = robot, patience, dt
-        self._usable: Plan | None = None
-        self._anchor: Array | None = None
-        self.held = 0
-
-    def control(self, plan: Plan, x: Array) -> Array:
+    def _control(self, follower: Follower, plan: Plan, x: Array) -> Array:
         """Return the torques (nu,), Nm, to apply in the (nx,) state `x` that `plan` was made from."""
-        if plan.status.usable:
-            self._usable = plan
-        if self._usable is not None and plan.t0 - self._usable.t0 <= self._patience:
-            self._anchor = None
-            command = self._usable.command(plan.t0, np.inf)
-            u = command.u0 + command.gain @ (command.x0 - x)
-        else:
-            self.held += 1
-            self._anchor = x if self._anchor is None else self._anchor
-            u = _hold(self._robot, self._anchor, x, self._dt)
-        return np.clip(u, -self._robot.limits.effort, self._robot.limits.effort)
+        command, limit = follower.command(plan, x), self._robot.limits.effort
+        if follower.anchor is not None:
+            return np.clip(_hold(self._robot, follower.anchor, x, self._plant.dt), -limit, limit)
+        return np.clip(command.u0 + command.gain @ (command.x0 - x), -limit, limit)
 
 
 def closed_loop_row(variant: Variant, trials: list[Trial], references: list[float]) -> dict[str, object]:
@@ -199,7 +132,9 @@ def closed_loop_row(variant: Variant, trials: list[Trial], references: list[floa
         "label": "",
         "starts": len(trials),
         "cost_ratios": ratios.tolist(),
-        "statuses": dict(sum((Counter(trial.statuses) for trial in trials), Counter())),
+        "statuses": _summed(trial.statuses for trial in trials),
+        "guesses": _summed(trial.guesses for trial in trials),
+        "advice": _summed(trial.advice for trial in trials),
         "cpu_ms": percentiles(np.concatenate([trial.cpu_ms for trial in trials])),
         "held_steps": sum(trial.held for trial in trials),
         "peak_velocity_share": float(np.fmax.reduce([trial.peak_velocity for trial in trials])),
@@ -210,6 +145,10 @@ def percentiles(values: Array) -> dict[str, float]:
     """Return the median and the 99th percentile of `values`; NaN where there are none."""
     middle, high = np.percentile(values, [50, 99]) if len(values) else (np.nan, np.nan)
     return {"p50": float(middle), "p99": float(high)}
+
+
+def _summed(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    return dict(sum(map(Counter, counts), Counter()))
 
 
 def _hold(robot: Robot, anchor: Array, x: Array, dt: float) -> Array:

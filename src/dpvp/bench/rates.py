@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from array import array
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dpvp.bench.closed_loop import Variant, percentiles
+from dpvp.bench.closed_loop import percentiles
+from dpvp.bench.variants import Variant
 from dpvp.errors import EnvironmentProblem
 from dpvp.record.rundir import new_run_dir, resolved
 from dpvp.scenario import PlannerConfig, RatesConfig, Scenario, ScenarioConfig
@@ -20,7 +22,7 @@ from dpvp.scenario import PlannerConfig, RatesConfig, Scenario, ScenarioConfig
 if TYPE_CHECKING:
     from dpvp.ros.pilot import Pilot
 
-RATES = (100.0, 250.0, 500.0)  # Hz
+RATES = (100.0, 250.0, 500.0, 1000.0)  # Hz
 PEER_RATE = 100.0  # Hz, of agimus_controller, the nearest peer
 BUDGET_SHARE = 0.7  # of the period may be spent on iterations; the rest is for messages, guesses and checks
 GOAL_SECONDS = 2.5  # a new goal comes this often, so that the solver always has work
@@ -47,16 +49,19 @@ class RateCase:
 
 
 def rate_cases(config: ScenarioConfig, variants: tuple[Variant, ...] = ()) -> Iterator[RateCase]:
-    """Yield the scenario's own planner and then each of `variants` at every rate."""
-    own = config.planner.iterations
-    planners = [config.planner, *(variant.of(config).planner for variant in variants)]
-    for planner, hz in itertools.product(planners, RATES):
-        changes = {"budget": BUDGET_SHARE / hz, "iterations": own}
-        update = {
-            "planner": PlannerConfig.model_validate(planner.model_dump() | changes),
-            "rates": RatesConfig.model_validate(config.rates.model_dump() | {"plan": hz}),
-        }
-        yield RateCase(hz, config.model_copy(update=update))
+    """Yield the scenario's own planner at the peer's rate and then each of `variants` at every rate."""
+    yield _case(config, config.planner, PEER_RATE)
+    for variant, hz in itertools.product(variants, RATES):
+        yield _case(config, variant.of(config).planner, hz)
+
+
+def _case(config: ScenarioConfig, planner: PlannerConfig, hz: float) -> RateCase:
+    changes = {"budget": BUDGET_SHARE / hz, "iterations": config.planner.iterations}
+    update = {
+        "planner": PlannerConfig.model_validate(planner.model_dump() | changes),
+        "rates": RatesConfig.model_validate(config.rates.model_dump() | {"plan": hz}),
+    }
+    return RateCase(hz, config.model_copy(update=update))
 
 
 def measure_rate(case: RateCase, name: str, seconds: float, parent: Path, seed: int) -> dict[str, object]:
@@ -105,11 +110,14 @@ def _row(case: RateCase, before: _Counters, after: _Counters, streams: _Streams)
         "periods": periods,
         "planner": planner.kind,
         "horizon": planner.horizon,
+        "terminal": planner.terminal.kind,
+        "guesses": list(planner.guesses),
         "label": case.label,
         "iterations": planner.iterations,
         "budget_ms": 1e3 * planner.budget,
         "plans": after.plans - before.plans,
         "rejected_plans": after.rejected - before.rejected,
+        "advice": dict(after.advice - before.advice),
         "holding_share": float(np.clip(1.0 - periods / expected, 0.0, 1.0)),
         "seconds": after.at - before.at,
     }
@@ -140,6 +148,7 @@ class _Counters:
     missed: int
     plans: int
     rejected: int
+    advice: Counter[str]
 
     @classmethod
     def read(cls, pilot: Pilot) -> _Counters:
@@ -153,4 +162,6 @@ class _Counters:
             pilot.wait(0.002)
         report = pilot.loop
         rejected = sum(int(value) for key, value in report.items() if key.startswith("rejected_"))
-        return cls(time.monotonic(), int(report["periods"]), int(report["missed"]), int(report["plans"]), rejected)
+        advice = Counter({key: int(value) for key, value in report.items() if key.startswith(("value_", "policy_"))})
+        periods, missed, plans = (int(report[key]) for key in ("periods", "missed", "plans"))
+        return cls(time.monotonic(), periods, missed, plans, rejected, advice)

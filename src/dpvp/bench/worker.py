@@ -15,8 +15,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import ParamSpec, TypeVar
 
-from dpvp.bench.closed_loop import STEPS, ClosedLoop, Trial, Variant
+from dpvp.bench.closed_loop import STEPS, ClosedLoop, Trial
 from dpvp.bench.reference import Reference, ReferenceSolver
+from dpvp.bench.variants import Variant
 from dpvp.plan import Array
 from dpvp.ros.lifeline import DIE_WITH_PARENT, hold_lifeline
 from dpvp.scenario import Scenario, ScenarioConfig

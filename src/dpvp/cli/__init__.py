@@ -18,6 +18,8 @@ VERBS = {
     "run": "start the nodes of a scenario, bring the robot to its goal and record the run",
     "demo": "show that everything works: one run in real time, then random starts and goals in lock-step",
     "bench": "measure planners, horizons, guesses and rates; JSON and PNG",
+    "train": "train a policy or a value; `dpvp train` lists the systems that can",
+    "artifact": "show what is in an artifact, or verify that it may be used",
     "check": "say whether this machine has what dpvp needs, and how to mend what it lacks",
     "report": "rebuild the picture and the metrics of a recorded run",
 }
@@ -45,7 +47,10 @@ def _run_verb(verb: str, words: list[str]) -> int:
         signal.signal(sign, signal.default_int_handler)
     try:
         module = importlib.import_module(f"dpvp.cli.{verb}")
-        function, arguments = getattr(module, verb), getattr(module, f"{verb.capitalize()}Args")
+        function = getattr(module, verb)
+        if verb == "train":  # its options are those of the system, which tyro does not know
+            return int(function(words))
+        arguments = getattr(module, f"{verb.capitalize()}Args")
         return int(function(tyro.cli(arguments, args=words, prog=f"dpvp {verb}", description=VERBS[verb])))
     except ModuleNotFoundError as error:
         print(f"dpvp {verb}: the Python package '{error.name}' is missing; see `dpvp check`", file=sys.stderr)

@@ -17,24 +17,25 @@ from dpvp.record.rundir import new_run_dir
 from dpvp.scenario import Scenario, load_scenario
 
 if TYPE_CHECKING:
-    from dpvp.bench.closed_loop import Variant
     from dpvp.bench.results import Results
+    from dpvp.bench.variants import Variant
     from dpvp.bench.worker import Worker
     from dpvp.plan import Array
 
 
 @dataclass(frozen=True)
 class BenchArgs:
-    """Measure planners, horizons, guesses and rates.
+    """Measure planners, horizons, ends of horizons, guesses and rates.
 
-    Closed loop: every planner, horizon, terminal cost and guess on the task's own dynamics, one iteration a plan; the
-    cost is compared with that of the whole motion solved to convergence. Rates: the real nodes at 100, 250 and 500 Hz.
+    Closed loop: ways to plan on the task's own dynamics, one iteration a plan; the cost is compared with that of the
+    whole motion solved to convergence. Rates: the real nodes at 100, 250, 500 and 1000 Hz. What an artifact has learned
+    takes part where the scenario has one: --set artifact=FOLDER.
     """
 
     scenario: Annotated[str, tyro.conf.Positional] = "kuka_reach"
     """Name of a scenario or path of a scenario file."""
     quick: bool = False
-    """A look within three minutes: three random starts instead of twenty, no horizon of 100, 5 s for each rate."""
+    """A look within three minutes: three random starts instead of twenty, horizons of 5, 10 and 20, fewer rates."""
     json: Path | None = None
     """File for the results; bench.json in the run's own folder if absent."""
     png: Path | None = None
@@ -58,19 +59,19 @@ class Extent:
         rate_seconds: for each rate; 0 measures none.
         peer_seconds: for the rate of the nearest peer, which also tells how old states are when they have become
             commands.
-        all_rates: also with short horizons, not only with the scenario's own planner.
+        few_rates: rates of the shortest horizon and of the longest only.
     """
 
-    horizons: tuple[int, ...] = (10, 20, 50, 100)
+    horizons: tuple[int, ...] = (3, 5, 10, 20, 50, 100)
     starts: int = 20
     steps: int = 200
-    rate_seconds: float = 20.0
-    peer_seconds: float = 60.0
-    all_rates: bool = True
+    rate_seconds: float = 10.0
+    peer_seconds: float = 20.0
+    few_rates: bool = False
 
 
 FULL = Extent()
-QUICK = Extent(horizons=(10, 20, 50), starts=3, rate_seconds=5.0, peer_seconds=5.0, all_rates=False)
+QUICK = Extent(horizons=(5, 10, 20), starts=3, rate_seconds=5.0, peer_seconds=5.0, few_rates=True)
 
 
 def bench(args: BenchArgs) -> int:
@@ -124,15 +125,29 @@ def _conditions(scenario: Scenario, extent: Extent, seed: int) -> dict[str, obje
         "starts": 1 + extent.starts,
         "seed": seed,
         "goal": list(scenario.goal),
+        "artifact": _artifact(scenario),
         "reference": "whole trial, no terminal cost, no hard limits, FDDP to convergence, better of two starts",
     }
+
+
+def _artifact(scenario: Scenario) -> dict[str, object] | None:
+    """Say what the learned parts are."""
+    from dpvp.learned.artifact import artifact_folder
+    from dpvp.learned.contract import FILE, read_contract
+
+    if (name := scenario.config.artifact) is None:
+        return None
+    contract = read_contract(artifact_folder(name) / FILE)
+    hashes = {head: graph.sha256 for head, graph in contract.graphs.items()}
+    return {"name": name, "commit": contract.training.commit, "seed": contract.training.seed, "sha256": hashes}
 
 
 def _closed_loops(
     scenario: Scenario, extent: Extent, seed: int, results: Results, worker: Worker, progress: Progress
 ) -> bool:
-    from dpvp.bench.closed_loop import CRASHED, closed_loop_row, variants
+    from dpvp.bench.closed_loop import CRASHED, closed_loop_row
     from dpvp.bench.reference import NO_REFERENCE, reference_row
+    from dpvp.bench.variants import variants
     from dpvp.bench.worker import Job, run_trial, solve_reference
 
     starts, goal = draw_starts(scenario, extent.starts, seed), np.array(scenario.goal)
@@ -162,16 +177,14 @@ def _show_row(progress: Progress, bar: TaskID, way: Variant, row: dict[str, Any]
 
 
 def _rates(scenario: Scenario, extent: Extent, seed: int, results: Results, run_dir: Path, progress: Progress) -> bool:
-    from dpvp.bench.closed_loop import Variant
     from dpvp.bench.rates import measure_rate, rate_cases
+    from dpvp.bench.variants import rate_variants
 
-    kind = scenario.config.planner.terminal.kind
-    short = (Variant("csqp", 10, kind, "shift"), Variant("ddp", 20, kind, "shift")) if extent.all_rates else ()
-    cases = list(rate_cases(scenario.config, short))
+    cases = list(rate_cases(scenario.config, rate_variants(scenario.config, few=extent.few_rates)))
     bar, good = progress.add_task("loop rates", total=len(cases)), True
     for case in cases:
         planner = case.config.planner
-        name = f"{case.hz:g} Hz {planner.kind} T={planner.horizon}"
+        name = f"{case.hz:g} Hz {planner.kind} T={planner.horizon} {planner.terminal.kind}"
         progress.update(bar, description=name)
         try:
             seconds = extent.peer_seconds if case.label else extent.rate_seconds
@@ -198,12 +211,14 @@ def _tables(content: dict[str, Any]) -> list[Table]:
         words = ("optimum", "") if row["label"] == "reference" else (row["terminal"], row["guess"])
         rows.add_row(row["planner"], str(row["horizon"]), *words, *numbers, reached)
     rates = Table(title="loop rates through the nodes")
-    for column in ("planner", "T", "Hz", "missed [%]", "plan p50 [ms]", "p99", "state age p50 [ms]", "p99", ""):
-        rates.add_column(column, justify="left" if column in ("planner", "") else "right")
+    times = ("plan p50 [ms]", "p99", "state age p50 [ms]", "p99")
+    for column in ("planner", "T", "terminal", "Hz", "missed [%]", *times, ""):
+        rates.add_column(column, justify="left" if column in ("planner", "terminal", "") else "right")
     for row in content["rates"]:
         figures = (100 * row["missed_share"], *row["solve_ms"].values(), *row["state_age_ms"].values())
         numbers = (_number(value, 2) for value in figures)
-        rates.add_row(row["planner"], str(row["horizon"]), f"{row['hz']:g}", *numbers, row["label"])
+        way = (row["planner"], str(row["horizon"]), row["terminal"])
+        rates.add_row(*way, f"{row['hz']:g}", *numbers, row["label"])
     return [rows, rates] if content["rates"] else [rows]
 
 

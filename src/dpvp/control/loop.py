@@ -46,6 +46,7 @@ class LoopCounters:
     solver_restarts: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
     guesses: Counter[str] = field(default_factory=Counter)
+    advice: Counter[str] = field(default_factory=Counter)
 
 
 class MpcLoop:
@@ -174,6 +175,7 @@ class MpcLoop:
         if self._state is not None and self.goal is not None:
             report["goal_error"] = f"{self._scenario.task.error(self._state.x, self.goal):.5f}"
         report |= {f"guess_{name}": str(count) for name, count in sorted(counters.guesses.items())}
+        report |= {name: str(count) for name, count in sorted(counters.advice.items())}
         report |= {f"rejected_{name.lower()}": str(count) for name, count in sorted(counters.rejected.items())}
         return report
 
@@ -218,6 +220,7 @@ class MpcLoop:
         state, self._posted = self._posted, None
         self.counters.plans += 1
         self.counters.guesses[plan.guess] += 1
+        self.counters.advice.update(plan.advice.keys)
         self._plan_seconds.append(plan.timings.total)
         if state is None or state.t != plan.t0:  # asked for before the state jumped or something else was wanted
             return None

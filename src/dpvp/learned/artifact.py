@@ -12,45 +12,35 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
-import onnxruntime
 import yaml
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from dpvp.config import share_directory
 from dpvp.errors import ConfigError
 from dpvp.learned.contract import (
+    FILE,
     PAIRS,
     SCHEMA_VERSION,
     ArtifactError,
     Contract,
-    GraphSpec,
     TensorSpec,
     TrainingRange,
     check_owner,
-    check_signature,
     make_contract,
     read_contract,
 )
+from dpvp.learned.graph import Graph, confined, one_line, open_graph
+from dpvp.learned.signature import check_signatures
 from dpvp.plan import Array
 from dpvp.tasks.task import Machine, Task
 
-FILE = "artifact.yaml"
-GOLDEN = "golden.json"
+GOLDEN, RESIDUAL = "golden.json", "residual.onnx"
 # A recorded output and the one computed here may differ by this share of the largest number recorded for that output:
 # other processors add in another order.
 TOLERANCE = {"float32": 1e-4, "float64": 1e-8}
-ONNX_TYPES = {"float32": "tensor(float)", "float64": "tensor(double)"}
-
-
-@dataclass(frozen=True, eq=False)
-class Graph:
-    """One checked ONNX graph: what the contract says of it and the session that runs it."""
-
-    spec: GraphSpec
-    session: onnxruntime.InferenceSession
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,23 +65,6 @@ class Artifact:
         return self.graphs[head]
 
 
-class Evaluation:
-    """One caller's way to run a graph, with input arrays of its own: not for two threads at once."""
-
-    def __init__(self, graph: Graph, inputs: Sequence[str], outputs: Sequence[str]) -> None:
-        """Take `inputs` in this order when called and give `outputs` in this order."""
-        by_name = {tensor.name: tensor for tensor in graph.spec.inputs}
-        self._feed = {name: np.zeros(by_name[name].shape, by_name[name].dtype) for name in inputs}
-        self._rows = [array[0] for array in self._feed.values()]
-        self._session, self._outputs = graph.session, list(outputs)
-
-    def __call__(self, *values: Array) -> list[NDArray[Any]]:
-        """Return the outputs, in the graph's precision, for inputs (n,) each."""
-        for row, value in zip(self._rows, values, strict=True):
-            row[:] = value
-        return cast(list[NDArray[Any]], self._session.run(self._outputs, self._feed))
-
-
 @dataclass(frozen=True, eq=False)
 class Pair:
     """Inputs of a graph by name, in its shapes, and what the graph must answer."""
@@ -100,23 +73,30 @@ class Pair:
     outputs: Mapping[str, ArrayLike]
 
 
+def artifact_names() -> list[str]:
+    """Names of the artifacts that come with dpvp, sorted."""
+    known = share_directory() / "config" / "artifacts"
+    return sorted(file.parent.name for file in known.glob(f"*/{FILE}"))
+
+
 def artifact_folder(name: str) -> Path:
     """Return the folder that a scenario's `artifact:` means: a path where it has a `/`, else config/artifacts/<name>.
 
     Raises:
         ArtifactError: there is no artifact.
     """
-    known = share_directory() / "config" / "artifacts"
     is_path = "/" in name or name in (".", "..")
-    folder = Path(name).expanduser() if is_path else known / name
+    folder = Path(name).expanduser() if is_path else share_directory() / "config" / "artifacts" / name
     if not (folder / FILE).is_file():
-        names = ", ".join(sorted(file.parent.name for file in known.glob(f"*/{FILE}"))) or "(there are none)"
+        names = ", ".join(artifact_names()) or "(there are none)"
         raise ArtifactError(folder / FILE, "artifact", f"a path with a / or one of {names}", repr(name))
     return folder
 
 
 def seal(folder: Path, description: Mapping[str, Any], pairs: Mapping[str, Sequence[Pair]]) -> Contract:
     """Turn a folder that holds ONNX files into an artifact: record pairs, compute hashes, write artifact.yaml.
+
+    A head `value` gets its `residual`, in a file of its own; for that the package onnx is needed.
 
     Args:
         folder: holds the ONNX files.
@@ -126,19 +106,36 @@ def seal(folder: Path, description: Mapping[str, Any], pairs: Mapping[str, Seque
     Raises:
         ArtifactError: the description or the pairs do not fit each other or the files.
     """
-    folder, graphs = folder.resolve(), {}
-    for head, spec in description["graphs"].items():
-        content = _confined(folder, f"graphs.{head}.file", spec["file"]).read_bytes()
+    folder, graphs, recorded = folder.resolve(), dict(description["graphs"]), dict(pairs)
+    if "value" in graphs:
+        graphs["residual"] = _cut_residual(folder, graphs["value"])
+        recorded["residual"] = [Pair(p.inputs, {"r": p.outputs.get("r", ())}) for p in pairs.get("value", ())]
+    for head, spec in graphs.items():
+        content = confined(folder, f"graphs.{head}.file", spec["file"]).read_bytes()
         graphs[head] = {**spec, "sha256": hashlib.sha256(content).hexdigest()}
     golden = {"golden": {"file": GOLDEN}}
     contract = make_contract(
         folder / FILE, {"schema_version": SCHEMA_VERSION, **description, "graphs": graphs, **golden}
     )
-    write_golden(folder / GOLDEN, pairs)
+    write_golden(folder / GOLDEN, recorded)
     _read_golden(folder, contract)
     text = yaml.safe_dump(contract.model_dump(mode="json"), sort_keys=False)
     (folder / FILE).write_text(text, encoding="utf-8")
     return contract
+
+
+def _cut_residual(folder: Path, spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Write the part of the graph of `value` that computes r to a file of its own and describe it."""
+    import onnx.utils  # training has it, the robot needs it not
+
+    file = confined(folder, "graphs.value.file", spec["file"])
+    names = [tensor["name"] for tensor in spec["inputs"]]
+    try:
+        part = onnx.utils.Extractor(onnx.load_model(file)).extract_model(names, ["r"])
+    except Exception as error:  # onnx has no common root for what it raises
+        raise ArtifactError(file, "graphs.value", "an ONNX graph with output r", f"`{one_line(error)}`") from None
+    onnx.save_model(part, folder / RESIDUAL)
+    return {**spec, "file": RESIDUAL, "outputs": [tensor for tensor in spec["outputs"] if tensor["name"] == "r"]}
 
 
 def write_golden(file: Path, pairs: Mapping[str, Sequence[Pair]]) -> None:
@@ -160,78 +157,48 @@ def load_artifact(folder: Path, robot: Machine, task: Task) -> Artifact:
     Raises:
         ArtifactError: naming the first field that does not hold, what was expected and what was found.
     """
+    contract, graphs = _checked(folder, (robot, task))
+    return Artifact(folder.resolve(), contract, robot, task, graphs, TrainingRange.of(contract.ranges))
+
+
+def verify_artifact(folder: Path) -> Contract:
+    """Check what can be checked without the robot and the task: files, hashes, graphs, their shapes among themselves.
+
+    Raises:
+        ArtifactError: see `load_artifact`.
+    """
+    return _checked(folder, None)[0]
+
+
+def _checked(folder: Path, owner: tuple[Machine, Task] | None) -> tuple[Contract, Mapping[str, Graph]]:
     folder = folder.resolve()
-    file = _confined(folder, "(file)", FILE)
+    file = confined(folder, "(file)", FILE)
     contract = read_contract(file)
-    check_owner(file, contract, robot, task)
     ranges = TrainingRange.of(contract.ranges)
-    sizes = {"nx": robot.nx, "ndx": robot.ndx, "nv": robot.nv, "nu": robot.nu, "goal": task.goal_size}
-    sizes |= {"T": contract.horizon, "T+1": contract.horizon + 1}
-    sizes["ne"] = len(task.residual(ranges.x.mean(axis=0), ranges.goal.mean(axis=0))[0])
-    for head, spec in contract.graphs.items():
-        check_signature(file, head, spec, sizes)
+    sizes = {"T": contract.horizon, "T+1": contract.horizon + 1, "nx": ranges.x.shape[1], "goal": ranges.goal.shape[1]}
+    if owner is not None:
+        robot, task = owner
+        check_owner(file, contract, robot, task)
+        sizes |= {"ndx": robot.ndx, "nv": robot.nv, "nu": robot.nu}
+        sizes["nf"] = len(task.features(ranges.x.mean(axis=0), ranges.goal.mean(axis=0))[0])
+    check_signatures(file, contract, sizes)
     golden = _read_golden(folder, contract)
     graphs: dict[str, Graph] = {}
     for head, spec in contract.graphs.items():
-        graphs[head] = _open(folder, head, spec)
+        graphs[head] = open_graph(folder, head, spec)
         _replay(folder / contract.golden.file, head, graphs[head], golden[head])
-    return Artifact(folder, contract, robot, task, MappingProxyType(graphs), ranges)
-
-
-def _confined(folder: Path, field: str, name: str) -> Path:
-    """Return the file `name` of the resolved `folder`, or refuse what lies elsewhere or is missing."""
-    path = (folder / name).resolve()
-    if Path(name).is_absolute() or ".." in Path(name).parts or not path.is_relative_to(folder):
-        raise ArtifactError(folder / FILE, field, "a file inside the folder of the artifact", f"{name} ({path})")
-    if not path.is_file():
-        raise ArtifactError(folder / FILE, field, f"the file {path}", "no such file")
-    return path
-
-
-def _open(folder: Path, head: str, spec: GraphSpec) -> Graph:
-    """Check the hash of the file, give its content to ONNX Runtime and compare what that finds with the contract."""
-    file, field = folder / FILE, f"graphs.{head}"
-    path = _confined(folder, f"{field}.file", spec.file)
-    content = path.read_bytes()
-    if (found := hashlib.sha256(content).hexdigest()) != spec.sha256:
-        raise ArtifactError(file, f"{field}.sha256", spec.sha256, f"{found} of {path.name}", "copy the artifact again")
-    try:
-        session = onnxruntime.InferenceSession(content, _options(), providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime has no common root for what it raises
-        expected = f"a self-contained graph that ONNX Runtime {onnxruntime.__version__} can run"
-        raise ArtifactError(path, field, expected, f"`{_line(error)}`") from None
-    for side, tensors in (("inputs", session.get_inputs()), ("outputs", session.get_outputs())):
-        specs: tuple[TensorSpec, ...] = getattr(spec, side)
-        described = {t.name: f"{ONNX_TYPES[t.dtype]} {list(t.shape)}" for t in specs}
-        inside = {t.name: f"{t.type} {t.shape}" for t in tensors}
-        if sorted(described) != sorted(inside):
-            raise ArtifactError(path, f"{field}.{side}", ", ".join(described), ", ".join(inside))
-        for name, expected in described.items():
-            if inside[name] != expected:
-                raise ArtifactError(path, f"{field}.{side}.{name}", expected, inside[name])
-    return Graph(spec, session)
-
-
-def _options() -> onnxruntime.SessionOptions:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-    # weights outside the hashed file are refused: ONNX Runtime would look for them in the working directory
-    options.add_session_config_entry("session.model_external_initializers_file_folder_path", "/dev/null")
-    options.log_severity_level = 4  # what goes wrong is told by our own errors
-    return options
+    return contract, MappingProxyType(graphs)
 
 
 def _read_golden(folder: Path, contract: Contract) -> dict[str, list[Pair]]:
     """Read the recorded pairs and check their number, names, shapes and finiteness."""
-    file = _confined(folder, "golden.file", contract.golden.file)
+    file = confined(folder, "golden.file", contract.golden.file)
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         heads = {head: [(dict(p["inputs"]), dict(p["outputs"])) for p in pairs] for head, pairs in content.items()}
     except (ValueError, AttributeError, KeyError, TypeError) as error:
         expected = "JSON of head -> list of {inputs, outputs}, each name -> numbers"
-        raise ArtifactError(file, "golden", expected, f"`{type(error).__name__}: {_line(error)}`") from None
+        raise ArtifactError(file, "golden", expected, f"`{type(error).__name__}: {one_line(error)}`") from None
     if sorted(heads) != sorted(contract.graphs):
         raise ArtifactError(file, "golden", f"pairs of {', '.join(contract.graphs)}", ", ".join(heads))
     golden: dict[str, list[Pair]] = {}
@@ -254,7 +221,7 @@ def _arrays(file: Path, where: str, numbers: Mapping[str, Any], specs: tuple[Ten
         try:
             array = np.array(numbers[spec.name], dtype=np.float64)
         except (ValueError, TypeError) as error:
-            raise ArtifactError(file, f"{where}.{spec.name}", "numbers", f"`{_line(error)}`") from None
+            raise ArtifactError(file, f"{where}.{spec.name}", "numbers", f"`{one_line(error)}`") from None
         if array.shape != spec.shape:
             raise ArtifactError(file, f"{where}.{spec.name}", f"shape {spec.shape}", f"shape {array.shape}")
         if not np.isfinite(array).all():
@@ -272,7 +239,7 @@ def _replay(file: Path, head: str, graph: Graph, pairs: Sequence[Pair]) -> None:
         try:
             found = graph.session.run([spec.name for spec in graph.spec.outputs], feed)
         except Exception as error:  # see _open
-            raise ArtifactError(file, f"golden.{head}.{i}", "a graph that runs", f"`{_line(error)}`") from None
+            raise ArtifactError(file, f"golden.{head}.{i}", "a graph that runs", f"`{one_line(error)}`") from None
         for spec, answer in zip(graph.spec.outputs, found, strict=True):
             field, tolerance = f"golden.{head}.{i}.{spec.name}", TOLERANCE[spec.dtype] * scale[spec.name]
             if answer.shape != spec.shape:
@@ -282,7 +249,3 @@ def _replay(file: Path, head: str, graph: Graph, pairs: Sequence[Pair]) -> None:
             if not abs(answer[worst] - recorded[worst]) <= tolerance:  # NaN is the largest for argmax
                 hint = "the graph or the runtime is not the one of the export"
                 raise ArtifactError(file, field, f"{recorded[worst]} ± {tolerance:.1e}", answer[worst], hint)
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

@@ -1,25 +1,36 @@
 """The contract between training and the robot: what `artifact.yaml` says of the ONNX graphs beside it.
 
 Every graph answers one question at a time: inputs are rows (1, n), and scaling lives inside the graph. The sizes are
-those of the robot and the task (`nx`, `ndx`, `nv`, `nu`, `goal` numbers of a goal, `ne` numbers of the task residual),
+those of the robot and the task (`nx`, `ndx`, `nv`, `nu`, `goal` numbers of a goal, `nf` features of the task),
 `T` is the horizon of the contract, and `nr` and `nb` are free:
 
-| head         | inputs                         | outputs                                                        |
-|--------------|--------------------------------|----------------------------------------------------------------|
-| `policy`     | x (1, nx), goal (1, goal)      | u (1, nu): total joint torque, gravity included                |
-| `trajectory` | x (1, nx), goal (1, goal)      | xs (T+1, nx), us (T, nu)                                       |
-| `value`      | x (1, nx), e (1, ne)           | V (1,), V_x (1, ndx), V_e (1, ne), R_x (nr, ndx), R_e (nr, ne) |
-| `critic`     | x, goal, u (1, nu)             | Q (1,)                                                         |
-| `primitive`  | x (1, nx), goal (1, goal)      | weights (nb, nv), attractor (1, nv), xs (T+1, nx)              |
+| head         | inputs                         | outputs                                           |
+|--------------|--------------------------------|---------------------------------------------------|
+| `policy`     | x (1, nx), goal (1, goal)      | u (1, nu): total joint torque, gravity included   |
+| `trajectory` | x (1, nx), goal (1, goal)      | xs (T+1, nx), us (T, nu)                          |
+| `value`      | x (1, nx), f (1, nf)           | r (1, nr), R_x (nr, ndx), R_f (nr, nf)            |
+| `residual`   | x, f                           | r: that of `value` by itself, for line searches   |
+| `critic`     | x, goal, u (1, nu)             | Q (1,)                                            |
+| `primitive`  | x (1, nx), goal (1, goal)      | weights (nb, nv), attractor (1, nv), xs (T+1, nx) |
 
-Convention of `value`: the graph is a residual r(x, e) of `nr` numbers, and
+Convention of `value`: the graph is a residual r(x, f) of `nr` numbers with R_x = ∂r/∂x (f held fixed) and
+R_f = ∂r/∂f (x held fixed). With F = df/dx of the task,
 
     V   = ½ ‖r‖²                               in the unit of the task's cost, times in it included
-    V_x = R_xᵀ r,  V_e = R_eᵀ r                partial derivatives of V: e held fixed, x held fixed
-    R_x = ∂r/∂x,   R_e = ∂r/∂e                 so that R_xᵀ R_x is the Gauss-Newton Hessian of V, without a factor
+    V'  = (R_x + R_f F)ᵀ r                     gradient
+    V'' = (R_x + R_f F)ᵀ (R_x + R_f F)         Gauss-Newton Hessian, without a factor
 
 Derivatives with respect to x are taken in the tangent of the state (`ndx`), which for revolute and prismatic joints is
-x itself. The residual e(x, goal) and its Jacobian come from the task at run time, so no kinematics live in the graph.
+x itself. The features f(x, goal), of which the goal residual is the first part, and their Jacobian come from the task
+at run time (`Task.features`), so no kinematics live in the graph.
+
+The E members of an ensemble are one graph: r holds the residuals of the first member, then those of the second, as many
+of each and each times 1/√E, so that V is the mean of the members' values V_m = E/2 ‖r_m‖². Where their standard
+deviation is above `ensemble.spread` (V + `ensemble.floor`) they do not agree and V is not believed; see
+`dpvp.learned.monitor`.
+
+ONNX Runtime always computes a graph as a whole. So the head `residual` comes with `value`: `dpvp.learned.artifact.seal`
+cuts it out of the graph.
 """
 
 from __future__ import annotations
@@ -37,14 +48,15 @@ from dpvp.errors import ConfigError, DpvpError
 from dpvp.plan import Array
 from dpvp.tasks.task import Machine, Task
 
+FILE = "artifact.yaml"
 SCHEMA_VERSION = 1
 PAIRS = 10  # recorded input/output pairs of every graph
 
-Head = Literal["policy", "trajectory", "value", "critic", "primitive"]
+Head = Literal["policy", "trajectory", "value", "residual", "critic", "primitive"]
 Precision = Literal["float32", "float64"]
+HEADS_OF_COSTS = frozenset(("value", "critic"))  # their answers are sums of costs, and of no use under others
 Text = Annotated[str, Field(min_length=1)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-Shape = tuple[int | str, ...]
 
 
 class ArtifactError(DpvpError):
@@ -95,6 +107,7 @@ class TaskSpec(Config):
 
     kind: Text
     goal_layout: tuple[GoalEntry, ...]
+    costs: dict[str, JsonValue] = Field(description="`Task.costs`: what a node costs")
 
 
 class Box(Config):
@@ -114,7 +127,7 @@ class Box(Config):
 
 
 class RangesSpec(Config):
-    """Where training data was: outside, nothing that was learned is used."""
+    """Where training data was: outside, no policy is asked, and a value counts for less the further away."""
 
     x: Box = Field(description="states, [rad, rad/s]")
     goal: Box = Field(description="goals, in the units of `task.goal_layout`")
@@ -151,6 +164,14 @@ class TrainingSpec(Config):
     libraries: dict[str, str] = Field(description="versions by name of the package")
 
 
+class EnsembleSpec(Config):
+    """The members of a value and when they agree: standard deviation <= spread (V + floor)."""
+
+    members: int = Field(ge=1, description="E; all in one graph, see the module")
+    spread: float = Field(gt=0, description="largest standard deviation over the members, as a share of V + floor")
+    floor: float = Field(ge=0, description="what small values may differ by all the same, in the unit of V")
+
+
 class Metric(Config):
     """A measured number beside that of the method it has to beat."""
 
@@ -174,30 +195,10 @@ class Contract(Config):
     horizon: int = Field(gt=0, description="control nodes T of the problems in the training data")
     graphs: dict[Head, GraphSpec] = Field(min_length=1)
     ranges: RangesSpec
+    ensemble: EnsembleSpec | None = Field(None, description="of the head `value`, without which there is none")
     training: TrainingSpec
     metrics: dict[str, Metric]
     golden: GoldenSpec
-
-
-@dataclass(frozen=True)
-class Signature:
-    """Names and shapes that a head must have; letters stand for sizes, see the table of this module."""
-
-    inputs: Mapping[str, Shape]
-    outputs: Mapping[str, Shape]
-
-
-_ASKED: Mapping[str, Shape] = {"x": (1, "nx"), "goal": (1, "goal")}
-SIGNATURES: Mapping[str, Signature] = {
-    "policy": Signature(_ASKED, {"u": (1, "nu")}),
-    "trajectory": Signature(_ASKED, {"xs": ("T+1", "nx"), "us": ("T", "nu")}),
-    "value": Signature(
-        {"x": (1, "nx"), "e": (1, "ne")},
-        {"V": (1,), "V_x": (1, "ndx"), "V_e": (1, "ne"), "R_x": ("nr", "ndx"), "R_e": ("nr", "ne")},
-    ),
-    "critic": Signature({**_ASKED, "u": (1, "nu")}, {"Q": (1,)}),
-    "primitive": Signature(_ASKED, {"weights": ("nb", "nv"), "attractor": (1, "nv"), "xs": ("T+1", "nx")}),
-}
 
 
 def read_contract(file: Path) -> Contract:
@@ -220,9 +221,18 @@ def make_contract(file: Path, content: dict[str, Any]) -> Contract:
         ArtifactError: another schema version, an unknown key, a missing or an unusable value.
     """
     try:
-        return validate(Contract, content, file)
+        contract = validate(Contract, content, file)
     except ConfigError as error:
         raise ArtifactError(file, error.key, error.expected, repr(error.value)) from None
+    with_value = "value" in contract.graphs
+    if ("residual" in contract.graphs) != with_value:
+        heads = ", ".join(contract.graphs)
+        raise ArtifactError(file, "graphs", "both or none of the heads `value` and `residual`", heads, "seal it again")
+    if with_value and contract.ensemble is None:
+        raise ArtifactError(file, "ensemble", "members, spread and floor of the head `value`", "(absent)")
+    if contract.ensemble is not None and not with_value:
+        raise ArtifactError(file, "ensemble", "none, for there is no head `value`", contract.ensemble.model_dump())
+    return contract
 
 
 def describe_robot(robot: Machine) -> dict[str, Any]:
@@ -251,32 +261,17 @@ def check_owner(file: Path, contract: Contract, robot: Machine, task: Task) -> N
     names = ", ".join(entry.name for entry in layout)
     require("task.goal_layout", f"{task.goal_size} numbers", f"{len(layout)} numbers", f"it has {names}")
     require("dt", task.dt, contract.dt, "nodes of the task must be as long as in the training, s")
+    if not HEADS_OF_COSTS.isdisjoint(contract.graphs):
+        here, there = (_leaves(costs, "task.costs") for costs in (task.costs, contract.task.costs))
+        for key in [*here, *there]:
+            require(key, here.get(key, "(absent)"), there.get(key, "(absent)"), "it was learned under other costs")
     require("ranges.x", f"{robot.nx} numbers", f"{len(ranges.x.lower)} numbers")
     require("ranges.goal", f"{task.goal_size} numbers", f"{len(ranges.goal.lower)} numbers")
 
 
-def check_signature(file: Path, head: str, spec: GraphSpec, sizes: Mapping[str, int]) -> None:
-    """Refuse a graph that is not described as its head demands; `sizes` gives the letters that are not free.
-
-    Raises:
-        ArtifactError: naming the tensor, its expected and its found shape.
-    """
-    known = dict(sizes)
-    for side in ("inputs", "outputs"):
-        wanted: Mapping[str, Shape] = getattr(SIGNATURES[head], side)
-        given: dict[str, tuple[int, ...]] = {tensor.name: tensor.shape for tensor in getattr(spec, side)}
-        field = f"graphs.{head}.{side}"
-        if sorted(given) != sorted(wanted) or len(getattr(spec, side)) != len(given):
-            names = [tensor.name for tensor in getattr(spec, side)]
-            raise ArtifactError(file, field, ", ".join(wanted), ", ".join(names))
-        for name, shape in wanted.items():
-            for size, found in zip(shape, given[name], strict=False):
-                if isinstance(size, str):
-                    known.setdefault(size, found)  # a free size is what the first tensor that has it says
-            expected = tuple(known.get(size, 0) if isinstance(size, str) else size for size in shape)
-            if given[name] != expected:
-                raise ArtifactError(file, f"{field}.{name}.shape", f"{expected} = {_words(shape)}", given[name])
-
-
-def _words(shape: Shape) -> str:
-    return f"({', '.join(str(size) for size in shape)})"
+def _leaves(tree: Any, key: str) -> dict[str, Any]:
+    """Return the leaves of nested mappings and lists by dotted key."""
+    if not isinstance(tree, (Mapping, list, tuple)):
+        return {key: tree}
+    items = tree.items() if isinstance(tree, Mapping) else enumerate(tree)
+    return {leaf: value for name, below in items for leaf, value in _leaves(below, f"{key}.{name}").items()}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from dpvp.learned.artifact import Artifact, Evaluation
+from dpvp.learned.artifact import Artifact
+from dpvp.learned.graph import Evaluation
 from dpvp.plan import Array
 
 

@@ -7,24 +7,32 @@ from dataclasses import dataclass
 from dpvp.errors import ConfigError
 from dpvp.learned.artifact import artifact_folder, load_artifact
 from dpvp.learned.policy import Policy
-from dpvp.plan import Array, Plan
+from dpvp.plan import Advice, Array, Plan
 from dpvp.planning.check import PlanCheck
 from dpvp.planning.csqp import CsqpPlanner
 from dpvp.planning.ddp import DdpPlanner
 from dpvp.planning.guess import GuessSource, HoldGuess, ShiftGuess, best_guess
 from dpvp.planning.planner import Budget, Planner, Stopwatch
 from dpvp.planning.policy_guess import PolicyGuess
-from dpvp.planning.terminal import build_terminal
+from dpvp.planning.terminal import ValueTerminal, build_terminal
 from dpvp.scenario import Scenario
 
 
 @dataclass(frozen=True)
 class Planning:
-    """A planner with the guesses and the budget that its scenario gives it."""
+    """A planner with the guesses and the budget that its scenario gives it.
+
+    Attributes:
+        planner: makes the plans.
+        sources: of guesses.
+        budget: of a plan, guess included.
+        value: the planner's terminal where that is a learned value.
+    """
 
     planner: Planner
     sources: tuple[GuessSource, ...]
     budget: Budget
+    value: ValueTerminal | None = None
 
     def plan(self, x: Array, goal: Array, t: float, previous: Plan | None) -> Plan:
         """Plan from the best guess; the first plan, without a `previous` one, may take longer.
@@ -39,7 +47,9 @@ class Planning:
         guess = best_guess(self.sources, self.planner.ocp, x, goal, t, previous)
         spent = watch.split()
         rest = Budget(self.budget.iterations, self.budget.seconds - spent)
-        return self.planner.plan(x, goal, t, guess, rest).with_guess_time(spent)
+        plan = self.planner.plan(x, goal, t, guess, rest)
+        verdict = None if self.value is None else self.value.verdict(plan.xs[-1])
+        return plan.told(spent, Advice(verdict, policy_refused=PolicyGuess.name in guess.silent))
 
 
 def build_planning(scenario: Scenario) -> Planning:
@@ -53,7 +63,8 @@ def build_planning(scenario: Scenario) -> Planning:
     name = scenario.config.artifact
     artifact = None if name is None else load_artifact(artifact_folder(name), robot, task)
     hard = config.kind == "csqp"
-    ocp = task.ocp(config.horizon, build_terminal(config.terminal, task, artifact), hard_limits=hard)
+    terminal = build_terminal(config.terminal, task, artifact)
+    ocp = task.ocp(config.horizon, terminal, hard_limits=hard)
     check = PlanCheck(robot.limits, config.limit_window, config.limit_slack, hard_limits=hard)
     planner: Planner = CsqpPlanner(ocp, check) if hard else DdpPlanner(ocp, check)
     sources: list[GuessSource] = []
@@ -64,4 +75,5 @@ def build_planning(scenario: Scenario) -> Planning:
             sources.append(PolicyGuess(Policy(artifact)))
         else:
             sources.append(HoldGuess() if guess == "hold" else ShiftGuess())
-    return Planning(planner, tuple(sources), Budget(config.iterations, config.budget))
+    value = terminal if isinstance(terminal, ValueTerminal) else None
+    return Planning(planner, tuple(sources), Budget(config.iterations, config.budget), value)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -33,11 +35,11 @@ class PlanCheck:
 
     def __call__(self, ocp: Ocp, xs: Array, us: Array, gains: Array, cost: float, guess: Guess) -> PlanStatus:
         """Judge states (T+1, nx), controls (T, nu) and gains (T, nu, ndx) of `ocp`, which cost `cost`."""
-        if not all(np.all(np.isfinite(part)) for part in (xs, us, gains, cost)):
+        if not (math.isfinite(cost) and all(np.isfinite(part).all() for part in (xs, us, gains))):
             return PlanStatus.NOT_FINITE
         if not ocp.gap(xs, us) <= self.gap:  # also where the dynamics of finite numbers are not finite
             return PlanStatus.GAPS_OPEN
-        nodes = max(1, min(len(us), int(np.ceil(self.window / ocp.dt))))
+        nodes = max(1, min(len(us), math.ceil(self.window / ocp.dt)))
         if not self._within(xs[: nodes + 1], us[:nodes], self.slack):
             return PlanStatus.OUT_OF_LIMITS
         comparable = not self.hard_limits or self._within(guess.xs, guess.us, 0.0)
@@ -46,14 +48,25 @@ class PlanCheck:
         return PlanStatus.OK
 
     def _within(self, xs: Array, us: Array, slack: float) -> bool:
-        limits = self.limits
-        if limits is None:
+        if self.limits is None:
             return True
-        q, v = np.split(xs, 2, axis=1)
-        margin = slack * (limits.position_upper - limits.position_lower)
+        if not (np.abs(us) <= (1.0 + slack) * self.limits.effort).all():
+            return False
+        low, high, margin = _room(self.limits, slack)
+        if ((xs >= low) & (xs <= high)).all():
+            return True
         # node 0 is the measured state, which no plan can change: from outside a limit, coming closer is right
-        low = np.minimum(limits.position_lower - margin, q[0] - margin)
-        high = np.maximum(limits.position_upper + margin, q[0] + margin)
-        speed = np.maximum(limits.velocity, np.abs(v[0])) * (1 + slack)
-        effort = limits.effort * (1 + slack)
-        return bool(np.all((q >= low) & (q <= high)) and np.all(np.abs(v) <= speed) and np.all(np.abs(us) <= effort))
+        q, v = np.split(xs[0], 2)
+        speed = (1.0 + slack) * np.abs(v)
+        low = np.minimum(low, np.concatenate([q - margin, -speed]))
+        high = np.maximum(high, np.concatenate([q + margin, speed]))
+        return bool(((xs >= low) & (xs <= high)).all())
+
+
+@lru_cache(maxsize=4)  # limits do not change, and are compared by identity
+def _room(limits: Limits, slack: float) -> tuple[Array, Array, Array]:
+    """Return the lowest and highest state (nx,) and the slack of positions (nq,), rad."""
+    margin = slack * (limits.position_upper - limits.position_lower)
+    speed = (1.0 + slack) * limits.velocity
+    low = np.concatenate([limits.position_lower - margin, -speed])
+    return low, np.concatenate([limits.position_upper + margin, speed]), margin

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -14,12 +15,17 @@ from dpvp.tasks.ocp import Ocp
 
 @dataclass(frozen=True)
 class Guess:
-    """A simulated trajectory: `xs` (T+1, nx) follows from `us` (T, nu), Nm, and costs `cost`."""
+    """A simulated trajectory: `xs` (T+1, nx) follows from `us` (T, nu), Nm, and costs `cost`.
+
+    Attributes:
+        silent: names of the sources that were asked too and had nothing to say.
+    """
 
     name: str
     xs: Array
     us: Array
     cost: float
+    silent: tuple[str, ...] = ()
 
 
 class GuessSource(Protocol):
@@ -39,11 +45,7 @@ class HoldGuess:
 
     def propose(self, ocp: Ocp, x: Array, goal: Array, t: float, previous: Plan | None) -> Guess | None:
         """Propose the gravity torques of every posture on the way; those of the first alone let a moving arm fall."""
-        xs, us = [np.array(x, dtype=np.float64)], []
-        for _ in range(ocp.horizon):
-            us.append(ocp.gravity(xs[-1]))
-            xs.append(ocp.step(xs[-1], us[-1])[0])
-        return _simulated(self.name, ocp, np.stack(xs), np.stack(us))
+        return simulated(self.name, ocp, x, ocp.gravity)
 
 
 class ShiftGuess:
@@ -56,11 +58,12 @@ class ShiftGuess:
         if previous is None or not previous.t0 <= t < previous.end or previous.horizon != ocp.horizon:
             return None
         xs, us, gains = previous.shifted(t)
-        over = int(np.ceil((t - previous.t0 - SAME_TIME) / previous.dt))
+        over = math.ceil((t - previous.t0 - SAME_TIME) / previous.dt)
         if over:  # past the old end there is no plan: carry the posture and damp it with the last gains
             us = us.copy()
             us[-over:] = ocp.gravity(xs[-1])
-        return _simulated(self.name, ocp, *ocp.rollout_feedback(xs, us, gains))
+        xs, us = ocp.rollout_feedback(xs, us, gains)
+        return Guess(self.name, xs, us, ocp.cost(xs, us))
 
 
 def best_guess(
@@ -72,13 +75,32 @@ def best_guess(
     """
     ocp.aim(x, goal)
     proposals = [source.propose(ocp, x, goal, t, previous) for source in sources]
-    finite = [guess for guess in proposals if guess is not None and np.isfinite(guess.cost)]
-    if not finite:
-        hold = HoldGuess().propose(ocp, x, goal, t, previous)
-        assert hold is not None
-        return hold
-    return min(finite, key=lambda guess: guess.cost)
+    finite = [guess for guess in proposals if guess is not None and math.isfinite(guess.cost)]
+    best = min(finite, key=lambda guess: guess.cost) if finite else HoldGuess().propose(ocp, x, goal, t, previous)
+    assert best is not None
+    silent = tuple(source.name for source, guess in zip(sources, proposals, strict=True) if guess is None)
+    return replace(best, silent=silent) if silent else best
 
 
-def _simulated(name: str, ocp: Ocp, xs: Array, us: Array) -> Guess:
-    return Guess(name, xs, us, ocp.cost(xs, us))
+def simulated(name: str, ocp: Ocp, x: Array, control: Callable[[Array], Array | None]) -> Guess | None:
+    """Simulate a feedback law from the (nx,) state `x`, to which `ocp` is aimed.
+
+    Args:
+        name: of the guess.
+        ocp: the problem.
+        x: the measured state.
+        control: returns the torques (nu,), Nm, in a state (nx,), or None where it has nothing to say: nor then has the
+            guess.
+    """
+    xs, us, cost = [np.array(x, dtype=np.float64)], list[Array](), 0.0
+    for _ in range(ocp.horizon):
+        u = control(xs[-1])
+        if u is None:
+            return None
+        us.append(u)
+        after, spent = ocp.step(xs[-1], u)
+        xs.append(after)
+        cost += spent
+    ending, data = ocp.problem.terminalModel, ocp.problem.terminalData
+    ending.calc(data, xs[-1])
+    return Guess(name, np.array(xs), np.array(us), cost + float(data.cost))

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from dpvp.learned.policy import Policy
 from dpvp.plan import Array, Plan
-from dpvp.planning.guess import Guess
+from dpvp.planning.guess import Guess, simulated
 from dpvp.tasks.ocp import Ocp
 
 
@@ -21,11 +19,5 @@ class PolicyGuess:
 
     def propose(self, ocp: Ocp, x: Array, goal: Array, t: float, previous: Plan | None) -> Guess | None:
         """Propose the simulated policy; None if it had to be asked outside its training range on the way."""
-        xs, us = [np.array(x, dtype=np.float64)], []
-        for _ in range(ocp.horizon):
-            if not self._policy.inside(xs[-1], goal):
-                return None
-            us.append(self._policy(xs[-1], goal))
-            xs.append(ocp.step(xs[-1], us[-1])[0])
-        states, controls = np.stack(xs), np.stack(us)
-        return Guess(self.name, states, controls, ocp.cost(states, controls))
+        policy = self._policy
+        return simulated(self.name, ocp, x, lambda state: policy(state, goal) if policy.inside(state, goal) else None)

@@ -1,64 +1,133 @@
-"""How a horizon ends: nothing, a quadratic in the task's residuals, or a learned value inside its trained range."""
+"""How a horizon ends: nothing, a quadratic in the task's residuals, or a learned value as far as it is believed."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import crocoddyl
 import numpy as np
 
 from dpvp.errors import ConfigError
 from dpvp.learned.artifact import Artifact
-from dpvp.learned.value import ValueFunction
-from dpvp.plan import Array
+from dpvp.learned.monitor import Trust
+from dpvp.learned.value import Derivatives, Estimate, ValueFunction
+from dpvp.plan import Array, Verdict
 from dpvp.scenario import TerminalConfig
 from dpvp.tasks.task import Task, TerminalWeights
 
+Slopes = tuple[Array, Array] | None  # gradient (ndx,) and Gauss-Newton Hessian (ndx, ndx), where they were asked for
+
+
+STEP = 1e-5  # rad and the like, of differences in the tangent of the state
+
+
+@dataclass(frozen=True, eq=False)
+class _Answer:
+    """What was found at a state."""
+
+    state: bytes
+    verdict: Verdict
+    cost: float
+    slopes: Slopes
+
 
 class ValueTerminal(crocoddyl.ActionModelAbstract):  # type: ignore[misc]
-    """A learned value as terminal node, with the quadratic as fallback outside the value's trained range.
+    """A learned value V as terminal node, with the quadratic Q as fallback: w V + (1 - w) Q, w from `Trust`.
 
-    It has the robot's position and velocity limits as constraints, which solvers without constraints pass over. Being
-    written in Python it keeps the problem to one solver thread.
-
-    Attributes:
-        refused: evaluations of the cost that the fallback answered, line searches included.
+    It has the task's bounds on the state as constraints, which solvers without constraints pass over. Being written in
+    Python it keeps the problem to one solver thread.
     """
 
     def __init__(self, task: Task, value: ValueFunction, fallback: TerminalWeights) -> None:
         """Take the fallback's residuals from `task`; `aim` sets the goal before the first use."""
         model, self._fallback_goal = task.terminal_model(fallback)
         lower, upper = task.state_bounds
-        super().__init__(model.state, model.nu, 1, len(lower), 0, len(lower))  # sizes of u, r, g, h, terminal g
-        self.g_lb, self.g_ub = lower, upper
-        self._constraint_jacobian = np.eye(len(lower), model.state.ndx)
+        bounded = len(lower) if np.isfinite([lower, upper]).any() else 0
+        super().__init__(model.state, model.nu, 1, bounded, 0, bounded)  # sizes of u, r, g, h, terminal g
+        self._bounded, self.g_lb, self.g_ub = bool(bounded), lower[:bounded], upper[:bounded]
+        self._origin = model.state.zero()
         self._fallback, self._fallback_data = model, model.createData()
-        self._value = value
+        self._value, self._trust = value, Trust(value.ranges, value.ensemble)
         self._goal = np.full(task.goal_size, np.nan)
-        self.refused = 0
+        self._last: _Answer | None = None  # solvers and checks ask for the same state several times in turn
 
     def aim(self, goal: Array) -> None:
         """Set the goal, in the task's units."""
-        self._goal = np.array(goal, dtype=np.float64)
+        if goal.tobytes() == self._goal.tobytes():
+            return
+        self._goal, self._last = np.array(goal, dtype=np.float64), None
         self._fallback_goal.reference = self._goal
+        self._trust.aim(self._goal)
+
+    def verdict(self, x: Array) -> Verdict:
+        """Say what becomes of the value in the (nx,) state `x`."""
+        return self._at(x, slopes=False).verdict
+
+    def createData(self) -> crocoddyl.ActionDataAbstract:  # noqa: N802
+        """Make the data of a node, with the constant Jacobian of the constraints."""
+        data = super().createData()
+        if self._bounded:
+            data.Gx = np.eye(self.state.ndx)
+        return data
 
     def calc(self, data: crocoddyl.ActionDataAbstract, x: Array, u: Array | None = None) -> None:
-        """Set the cost to V(x, goal), or to the fallback's outside the trained range; `x` is (nx,)."""
-        data.xnext = data.g = x
-        if self._value.inside(x, self._goal):
-            data.cost = self._value.value(x, self._goal)
-        else:
-            self.refused += 1
-            self._fallback.calc(self._fallback_data, x)
-            data.cost = self._fallback_data.cost
+        """Set the cost of the (nx,) state `x`."""
+        if self._bounded:
+            data.g = self.state.diff(self._origin, x)
+        data.cost = self._at(x, slopes=False).cost
 
     def calcDiff(self, data: crocoddyl.ActionDataAbstract, x: Array, u: Array | None = None) -> None:  # noqa: N802
         """Set the gradient (ndx,) and the Gauss-Newton Hessian (ndx, ndx) of what `calc` takes as cost."""
-        data.Gx = self._constraint_jacobian
-        if self._value.inside(x, self._goal):
-            _, data.Lx, data.Lxx = self._value.derivatives(x, self._goal)
-        else:
-            self._fallback.calc(self._fallback_data, x)
-            self._fallback.calcDiff(self._fallback_data, x)
-            data.Lx, data.Lxx = self._fallback_data.Lx, self._fallback_data.Lxx
+        slopes = self._at(x, slopes=True).slopes
+        assert slopes is not None
+        data.Lx, data.Lxx = slopes
+
+    def _at(self, x: Array, *, slopes: bool) -> _Answer:
+        """Evaluate, if the last answer is not one to this question."""
+        last, state = self._last, x.tobytes()
+        if last is None or last.state != state or (slopes and last.slopes is None):
+            self._last = last = self._evaluated(x, state, slopes=slopes)
+        return last
+
+    def _evaluated(self, x: Array, state: bytes, *, slopes: bool) -> _Answer:
+        believed = self._trust.in_range(x)
+        if believed == 0.0:  # spares the graph
+            return _Answer(state, self._trust.verdict(0.0, 0.0), *self._quadratic(x, slopes=slopes))
+        found = self._value.derivatives(x, self._goal) if slopes else self._value.value(x, self._goal)
+        agreed = self._trust.in_agreement(found)
+        verdict = self._trust.verdict(believed, agreed)
+        if agreed == 0.0:
+            return _Answer(state, verdict, *self._quadratic(x, slopes=slopes))
+        if believed == agreed == 1.0:
+            learned = (found.gradient, found.hessian) if isinstance(found, Derivatives) else None
+            return _Answer(state, verdict, found.value, learned)
+        return _Answer(state, verdict, *self._blended(x, believed * agreed, found))
+
+    def _blended(self, x: Array, w: float, found: Estimate) -> tuple[float, Slopes]:
+        q, fallback = self._quadratic(x, slopes=isinstance(found, Derivatives))
+        cost = w * found.value + (1.0 - w) * q
+        if fallback is None or not isinstance(found, Derivatives):
+            return cost, None
+        gradient = w * found.gradient + (1.0 - w) * fallback[0] + (found.value - q) * self._weight_slope(x, found)
+        return cost, (gradient, w * found.hessian + (1.0 - w) * fallback[1])
+
+    def _weight_slope(self, x: Array, found: Derivatives) -> Array:
+        """Return the gradient (ndx,) of w."""
+        space = self.state
+        tangent = np.eye(space.nx)
+        if space.nx != space.ndx:  # no quaternion is its own tangent; differences are good to ten digits
+            steps = STEP * np.eye(space.ndx)
+            columns = [space.integrate(x, step) - space.integrate(x, -step) for step in steps]
+            tangent = np.stack(columns, axis=1) / (2.0 * STEP)
+        return self._trust.gradient(x, found, tangent)
+
+    def _quadratic(self, x: Array, *, slopes: bool) -> tuple[float, Slopes]:
+        model, data = self._fallback, self._fallback_data
+        model.calc(data, x)
+        if not slopes:
+            return float(data.cost), None
+        model.calcDiff(data, x)
+        return float(data.cost), (np.array(data.Lx), np.array(data.Lxx))
 
 
 def build_terminal(config: TerminalConfig, task: Task, artifact: Artifact | None) -> TerminalWeights | ValueTerminal:

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from dpvp.plan import Plan, PlanStatus, Timings
+from dpvp.plan import Advice, Plan, PlanStatus, Timings, Verdict
 from dpvp.planning.mailbox import Record
 
 STATUSES = list(PlanStatus)
+VERDICTS = (None, *Verdict)
 GUESSES = ("hold", "shift", "policy")
 READY, LOOK = b"r", b"l"  # what the two sides say on their socket
 
@@ -39,6 +40,8 @@ def plan_layout(horizon: int, nx: int, nu: int, ndx: int) -> np.dtype[Any]:
             ("status", "u1"),
             ("iterations", "u4"),
             ("timings", "f8", 3),
+            ("value", "u1"),
+            ("policy_refused", "?"),
         ]
     )
 
@@ -51,6 +54,8 @@ def plan_to_record(plan: Plan, layout: np.dtype[Any]) -> Record:
     record["guess"] = GUESSES.index(plan.guess)
     record["status"] = STATUSES.index(plan.status)
     record["timings"] = plan.timings.guess, plan.timings.solve, plan.timings.check
+    record["value"] = VERDICTS.index(plan.advice.value)
+    record["policy_refused"] = plan.advice.policy_refused
     return record
 
 
@@ -68,4 +73,5 @@ def record_to_plan(record: Record) -> Plan:
         status=STATUSES[int(record["status"])],
         iterations=int(record["iterations"]),
         timings=Timings(*map(float, record["timings"])),
+        advice=Advice(VERDICTS[int(record["value"])], bool(record["policy_refused"])),
     )

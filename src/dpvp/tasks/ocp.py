@@ -54,6 +54,7 @@ class Ocp:
         self._aim = aim
         self._running, self._hold = running, hold
         self._step_data = running.createData()
+        self._datas = list(self.problem.runningDatas)  # making this list takes as long as two nodes
 
     def aim(self, x: Array, goal: Array) -> None:
         """Set the (nx,) start state and the goal, in the task's units."""
@@ -80,8 +81,8 @@ class Ocp:
     def gap(self, xs: Array, us: Array) -> float:
         """Return the largest absolute dynamics gap of xs (T+1, nx), us (T, nu), in rad and rad/s."""
         self.problem.calc(list(xs), list(us))
-        ends = np.stack([np.asarray(data.xnext) for data in self.problem.runningDatas])
-        return float(np.max(np.abs(ends - xs[1:])))
+        ends = np.array([data.xnext for data in self._datas])
+        return float(np.abs(ends - xs[1:]).max())
 
     def rollout(self, us: Array) -> Array:
         """Simulate controls (T, nu) from the start state: (T+1, nx)."""
@@ -106,4 +107,4 @@ class Ocp:
             x, _ = self.step(x, u)
             applied.append(u)
             followed.append(x)
-        return np.stack(followed), np.stack(applied)
+        return np.array(followed), np.array(applied)

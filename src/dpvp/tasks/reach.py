@@ -14,7 +14,6 @@ from typing import Annotated, Any, Literal
 
 import crocoddyl
 import numpy as np
-import pinocchio
 from numpy.typing import ArrayLike
 from pydantic import Field
 
@@ -22,11 +21,14 @@ from dpvp.config import Config
 from dpvp.errors import ConfigError, GoalError
 from dpvp.plan import Array
 from dpvp.robot import Robot
+from dpvp.tasks.end_effector import EndEffector
 from dpvp.tasks.ocp import Ocp
 from dpvp.tasks.task import TerminalWeights
 
 Weight = Annotated[float, Field(ge=0.0)]
 Point = Annotated[tuple[float, ...], Field(min_length=3, max_length=3)]
+
+SLOW = 0.3  # share of the soft velocity limit
 
 
 class ReachWeights(Config):
@@ -92,7 +94,7 @@ class ReachTask:
         self.config, self.dt = config, config.dt
         self._robot = robot
         self._frame = robot.model.getFrameId(robot.end_effector)
-        self._data = robot.model.createData()
+        self._tip = EndEffector(robot)
         self._state = crocoddyl.StateMultibody(robot.model)
         self._actuation = crocoddyl.ActuationModelFull(self._state)
 
@@ -166,7 +168,8 @@ class ReachTask:
         if (radius := float(np.hypot(point[0], point[1]))) < self.config.base_clearance:
             least = self.config.base_clearance
             raise GoalError(f"goal is {radius:.3f} m from the axis of joint 1: at least {least:.2f} m is needed")
-        q, distance = self._inverse_kinematics(point)
+        seeds = [self.robot.nominal, np.array(self.config.starts.centre)]
+        q, distance = self._tip.posture_at(point, seeds, self.config.goal_share)
         if distance > self.config.success.error:
             nearest = np.round(self.robot.frame_position(q), 3).tolist()
             raise GoalError(
@@ -177,10 +180,20 @@ class ReachTask:
 
     def residual(self, x: Array, goal: Array) -> tuple[Array, Array]:
         """Return e = p(q) - goal (3,), m, and de/dx (3, ndx) = [J 0]."""
-        q = x[: self.robot.nq]
-        jacobian = np.zeros((3, self.robot.ndx))
-        jacobian[:, : self.robot.nv] = self._jacobian(q)
-        return self._data.oMf[self._frame].translation - goal, jacobian
+        position, jacobian = self._tip.position_and_jacobian(x[: self.robot.nq])
+        return position - goal, np.hstack([jacobian, np.zeros((3, self.robot.nv))])
+
+    def observe(self, x: Array, goal: Array) -> Array:
+        """Return [e; J row by row], m and m/rad: what a reach costs depends on J(q)."""
+        position, jacobian = self._tip.position_and_jacobian(x[: self.robot.nq])
+        return np.concatenate([position - goal, jacobian.ravel()])
+
+    def features(self, x: Array, goal: Array) -> tuple[Array, Array]:
+        """Return what `observe` returns, and its derivative."""
+        position, jacobian, slope = self._tip.derivatives(x[: self.robot.nq])
+        by_q = np.concatenate([jacobian, slope.reshape(jacobian.size, -1)])
+        f = np.concatenate([position - goal, jacobian.ravel()])
+        return f, np.hstack([by_q, np.zeros((len(f), self.robot.nv))])
 
     def error(self, x: Array, goal: Array) -> float:
         """Distance of the end effector from the goal, m."""
@@ -202,10 +215,14 @@ class ReachTask:
         return np.concatenate([q, rng.uniform(-starts.speed, starts.speed, self.robot.nv)])
 
     def sample_state(self, rng: np.random.Generator) -> Array:
-        """Draw from `goal_share` of the joint ranges, at up to the soft velocity limit: (nx,), [rad, rad/s]."""
+        """Draw from `goal_share` of the joint ranges, at rest or slowly moving: (nx,), [rad, rad/s].
+
+        Fast states are not drawn joint by joint, but come about on the way to goals.
+        """
         limits, share = self.robot.limits, self.config.goal_share
         q = rng.uniform(share * limits.position_lower, share * limits.position_upper)
-        return np.concatenate([q, rng.uniform(-1.0, 1.0, self.robot.nv) * self.config.soft_velocity])
+        speed = rng.choice([0.0, SLOW]) * self.config.soft_velocity
+        return np.concatenate([q, rng.uniform(-speed, speed, self.robot.nv)])
 
     def sample_goal(self, rng: np.random.Generator) -> Array:
         """Draw a point that some posture within `goal_share` of the joint ranges reaches."""
@@ -270,28 +287,3 @@ class ReachTask:
         # no `armature` here: pinocchio's dynamics have that of the model, and crocoddyl would add it once more
         dynamics = crocoddyl.DifferentialActionModelFreeFwdDynamics(self._state, self._actuation, costs, *extra)
         return crocoddyl.IntegratedActionModelEuler(dynamics, dt)
-
-    def _jacobian(self, q: Array) -> Array:
-        model, data = self.robot.model, self._data
-        full = pinocchio.computeFrameJacobian(model, data, q, self._frame, pinocchio.LOCAL_WORLD_ALIGNED)
-        pinocchio.updateFramePlacement(model, data, self._frame)
-        return np.asarray(full[:3])
-
-    def _inverse_kinematics(self, point: Array) -> tuple[Array, float]:
-        """Nearest posture found by damped Gauss-Newton from a few fixed postures, and its distance, m."""
-        limits, best = self.robot.limits, (np.zeros(self.robot.nq), np.inf)
-        rng = np.random.default_rng(0)
-        box = self.config.goal_share * limits.position_lower, self.config.goal_share * limits.position_upper
-        seeds = [self.robot.nominal, np.array(self.config.starts.centre), *rng.uniform(*box, (6, self.robot.nq))]
-        for seed in seeds:
-            q = np.clip(seed, limits.position_lower, limits.position_upper)
-            for _ in range(60):
-                jacobian = self._jacobian(q)
-                e = self._data.oMf[self._frame].translation - point
-                if (distance := float(np.linalg.norm(e))) < best[1]:
-                    best = (q, distance)
-                if distance < 1e-4:
-                    return best
-                step = jacobian.T @ np.linalg.solve(jacobian @ jacobian.T + 1e-4 * np.eye(3), e)
-                q = np.clip(q - step, limits.position_lower, limits.position_upper)
-        return best

@@ -132,6 +132,21 @@ class Task(Protocol):
         """Return the goal residual e and its Jacobian with respect to x (ne, ndx)."""
         ...
 
+    def observe(self, x: Array, goal: Array) -> Array:
+        """Return the features f (nf,) alone, for the price of no derivatives."""
+        ...
+
+    def features(self, x: Array, goal: Array) -> tuple[Array, Array]:
+        """Return what learned values see besides the state, and its derivative.
+
+        The goal residual comes first. A task may add geometry on which its costs depend: knowing that Jacobian, a net
+        needs a fraction of the data.
+
+        Returns:
+            f (nf,) and df/dx (nf, ndx).
+        """
+        ...
+
     def error(self, x: Array, goal: Array) -> float:
         """Distance of the (nx,) state from the goal, in the unit of the task (m for a reach)."""
         ...

@@ -1,4 +1,4 @@
-"""The picture of a bench: what plans cost against how long they take, and how many periods the loop misses."""
+"""Pictures of benches: what plans cost against how long they take and which periods are missed; disturbances."""
 
 from __future__ import annotations
 
@@ -10,35 +10,37 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
-from dpvp.view.plots import BLUE, COLOURS, FAINT, GREEN, INK, ORANGE, RED, STYLE
+from dpvp.view.plots import BLUE, FAINT, GREEN, INK, ORANGE, RED, STYLE
 
 Row = Mapping[str, Any]
 _PLANNERS = {"ddp": ORANGE, "csqp": BLUE}
-_LIGHTER = {"ddp": "#F5CF80", "csqp": "#80B9D9"}
 _GUESSES = {"hold": ("s", (0, (2, 2))), "shift": ("o", "solid"), "policy": ("^", "solid")}
 _GUESS_NAMES = {"hold": "guess hold alone", "shift": "guess shift or hold", "policy": "guess policy, shift or hold"}
 _TIMES = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0)
 _RATIOS = (0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0, 100.0)
 _COARSE_RATIOS = (1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0, 100.0)
+_ENDS = {"zero": "no terminal cost", "quadratic": "quadratic terminal cost", "value": "learned value"}
+_MISSED = LinearSegmentedColormap.from_list("missed", ["#E3F3EE", "#FBF6EA", "#F7D9C4", "#E59A6D"])
 
 
 def draw_bench(content: Mapping[str, Any], file: Path) -> None:
     """Draw the results of a bench, `content` as it is in bench.json, as a PNG.
 
     Above, one panel for each terminal cost: cost relative to the optimum against the time of a plan, with horizons.
-    Below, the share of missed periods at each rate.
+    Below, a table of the share of missed periods and the time of a plan, way to plan by rate.
     """
     rows = [row for row in content["rows"] if row["label"] != "reference"]
     terminals = list(dict.fromkeys(row["terminal"] for row in rows)) or ["zero"]
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(9.6, 7.4))
-        canvas = FigureCanvasAgg(figure)
-        grid = figure.add_gridspec(2, len(terminals), height_ratios=(1.45, 1.0))
+        cells = 0.46 * max(3, len(_ways(content["rates"])))  # inches
+        figure = Figure(figsize=(10.6, 5.6 + cells))
+        grid = figure.add_gridspec(2, len(terminals), height_ratios=(4.0, cells))
         figure.suptitle(_headline(content), x=0.012, ha="left", fontsize=12.5, fontweight="bold")
         first: Axes | None = None
         for column, terminal in enumerate(terminals):
@@ -52,18 +54,77 @@ def draw_bench(content: Mapping[str, Any], file: Path) -> None:
         _frame_costs(first, rows)
         _draw_legend(figure, rows)
         _draw_rates(figure.add_subplot(grid[1, :]), content["rates"])
-        part = file.with_name(f".{file.name}.part")
-        canvas.print_png(part)
-        part.replace(file)
+        _save(figure, file)
+
+
+def draw_disturbance(content: Mapping[str, Any], file: Path) -> None:
+    """Draw the study of disturbances, `content` as it is in its JSON, as a PNG.
+
+    Above, the distance from the goal under pushes, way to plan by way. Below, one panel for each kind of error: the
+    share of the runs that end closer to the goal than the distance on the axis, and how many of them are successes.
+    """
+    ways = list(dict.fromkeys(row["way"] for row in content["rows"]))
+    colours = dict(zip(ways, (BLUE, ORANGE, FAINT), strict=False))
+    cases = list(dict.fromkeys(row["case"] for row in content["summary"]))
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(9.6, 7.2))
+        grid = figure.add_gridspec(2, max(1, len(cases)), height_ratios=(1.15, 1.0))
+        conditions = content["conditions"]
+        late = f"plans followed {1e3 * conditions['plan_delay']:g} ms after they were asked for"
+        text = f"{conditions['task']}: {conditions['plan_hz']:g} Hz, {late}"
+        figure.suptitle(text, x=0.012, ha="left", fontsize=12.5, fontweight="bold")
+        _draw_pushes(figure.add_subplot(grid[0, :]), [row for row in content["rows"] if "pushes" in row], colours)
+        for column, case in enumerate(cases):
+            axis = figure.add_subplot(grid[1, column])
+            axis.set_title(f"{conditions['count']} random starts, {case}")
+            rows = [row for row in content["rows"] if row.get("case") == case]
+            _draw_final_errors(axis, rows, [row for row in content["summary"] if row["case"] == case], colours)
+        _save(figure, file)
+
+
+def _draw_pushes(axis: Axes, rows: Sequence[Row], colours: Mapping[str, str]) -> None:
+    axis.set_title("Distance of the end effector from the goal; pushes shaded")
+    axis.set(xlabel="time [s]", ylabel="distance [m]")
+    for row in rows:
+        axis.plot(row["t"], row["error"], color=colours[row["way"]], label=row["way"], linewidth=1.6)
+    for push in rows[0]["pushes"] if rows else ():
+        axis.axvspan(push["at"], push["at"] + push["duration"], color=RED, alpha=0.25, linewidth=0.0)
+    axis.axhline(0.01, color=GREEN, linewidth=1.2, linestyle=(0, (5, 3)), label="1 cm")
+    axis.set_ylim(bottom=0.0)
+    axis.margins(x=0.0)
+    axis.legend(loc="upper left")
+
+
+def _draw_final_errors(axis: Axes, rows: Sequence[Row], summary: Sequence[Row], colours: Mapping[str, str]) -> None:
+    axis.set(xlabel="distance from the goal at the end [mm]", ylabel="share of the runs", xscale="log")
+    for entry in summary:
+        final = np.sort([row["final_error"] for row in rows if row["way"] == entry["way"]])
+        shares = np.arange(1, len(final) + 1) / len(final)
+        final = final[np.isfinite(final)]  # the rest crashed, and sorts last
+        label = f"{_percent(entry['success_rate'])} at the goal in time"
+        axis.step(
+            1e3 * final, shares[: len(final)], where="post", color=colours[entry["way"]], label=label, linewidth=1.6
+        )
+    axis.axvline(10.0, color=GREEN, linewidth=1.2, linestyle=(0, (5, 3)))
+    axis.set_ylim(0.0, 1.02)
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
+    axis.legend(loc="upper left")
+
+
+def _save(figure: Figure, file: Path) -> None:
+    part = file.with_name(f".{file.name}.part")
+    FigureCanvasAgg(figure).print_png(part)
+    part.replace(file)
 
 
 def _headline(content: Mapping[str, Any]) -> str:
     machine = content["machine"]
-    return f"{content['scenario']} on {machine['processor']}, {machine['cores']} cores"
+    return f"{content['scenario']} in closed loop on {machine['processor']}, {machine['cores']} cores"
 
 
 def _draw_costs(axis: Axes, rows: Sequence[Row], terminal: str) -> None:
-    axis.set_title(f"Closed loop, {terminal} terminal cost")
+    axis.set_title(_ENDS[terminal].capitalize())
     axis.set_xlabel("time of a plan, median [ms]")
     axis.set_xscale("log")
     axis.set_yscale("log")
@@ -93,7 +154,7 @@ def _finite(row: Row) -> bool:
 
 
 def _name_horizon(axis: Axes, row: Row, point: tuple[float, float], colour: str) -> None:
-    below = row["guess"] == "hold"
+    below = row["guess"] != "shift"
     text = axis.annotate(
         f"{row['horizon']}",
         point,
@@ -137,48 +198,44 @@ def _draw_legend(figure: Figure, rows: Sequence[Row]) -> None:
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), handlelength=1.9, columnspacing=1.4)
 
 
+def _ways(rates: Sequence[Row]) -> list[tuple[str, int, str]]:
+    return list(dict.fromkeys((row["planner"], row["horizon"], row["terminal"]) for row in rates))
+
+
 def _draw_rates(axis: Axes, rates: Sequence[Row]) -> None:
-    axis.set_title("Periods missed by the loop through the real nodes, and median time of a plan")
-    axis.set_ylabel("missed")
-    axis.grid(visible=False, axis="x")
-    hertz = sorted({row["hz"] for row in rates})
-    if not hertz:
+    axis.set_title("Periods missed by the loop through the real nodes; time of a plan, median and 99th percentile")
+    axis.grid(visible=False)
+    ways, hertz = _ways(rates), sorted({row["hz"] for row in rates})
+    if not ways:
         axis.text(0.5, 0.5, "not measured", transform=axis.transAxes, ha="center", va="center", color=FAINT)
         axis.set(xticks=[], yticks=[])
         return
-    names = list(dict.fromkeys((row["planner"], row["horizon"]) for row in rates))
-    width = min(0.36, 0.76 / len(names))
-    for k, (planner, horizon) in enumerate(names):
-        own = [row for row in rates if (row["planner"], row["horizon"]) == (planner, horizon)]
-        places = [hertz.index(row["hz"]) + (k - 0.5 * (len(names) - 1)) * width for row in own]
-        again = planner in [other for other, _ in names[:k]]
-        colour = _LIGHTER.get(planner, COLOURS[k]) if again else _PLANNERS.get(planner, COLOURS[k])
-        label = f"{planner}, {horizon} nodes"
-        axis.bar(places, [_percent(row) for row in own], 0.94 * width, color=colour, label=label, zorder=2)
-        for row, place in zip(own, places, strict=True):
-            above: dict[str, Any] = {"xytext": (0, 3), "textcoords": "offset points", "ha": "center", "fontsize": 8.5}
-            axis.annotate(_bar_text(row), (place, _percent(row)), color=INK, **above)
+    shares = np.full((len(ways), len(hertz)), np.nan)
+    for row in rates:
+        cell = ways.index((row["planner"], row["horizon"], row["terminal"])), hertz.index(row["hz"])
+        known = row["missed_share"] is not None
+        shares[cell] = row["missed_share"] if known else 1.0
+        axis.text(*cell[::-1], _cell_text(row), ha="center", va="center", fontsize=8.5, linespacing=1.35)
+    axis.imshow(shares, cmap=_MISSED, norm=PowerNorm(0.45, 0.0, 1.0), aspect="auto")
+    axis.set_yticks(range(len(ways)), [f"{planner}, {nodes} nodes,\n{_ENDS[end]}" for planner, nodes, end in ways])
     peers = {row["hz"] for row in rates if row["label"]}
-    for hz in peers:
-        axis.axvspan(hertz.index(hz) - 0.48, hertz.index(hz) + 0.48, color=GREEN, alpha=0.09, linewidth=0.0, zorder=0)
-    names_of_ticks = [f"{hz:g} Hz" + ("  (agimus_controller's rate)" if hz in peers else "") for hz in hertz]
-    axis.set_xticks(range(len(hertz)), names_of_ticks)
-    axis.set_xlim(-0.55, len(hertz) - 0.45)
-    axis.set_ylim(0.0, max(1.0, 1.45 * max(_percent(row) for row in rates)))
-    axis.set_yticks([tick for tick in axis.get_yticks() if tick <= 100.0])
-    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} %"))
-    axis.legend(loc="upper left")
+    names = [f"{hz:g} Hz" + (" (agimus_controller's rate)" if hz in peers else "") for hz in hertz]
+    axis.set_xticks(range(len(hertz)), names)
+    axis.spines[["left", "bottom"]].set_visible(False)
+    for edges, draw in ((range(1, len(hertz)), axis.axvline), (range(1, len(ways)), axis.axhline)):
+        for edge in edges:
+            draw(edge - 0.5, color="white", linewidth=2.5)
 
 
-def _percent(row: Row) -> float:
-    share = row["missed_share"]
-    return 0.0 if share is None or not np.isfinite(share) else 100.0 * float(share)
+def _cell_text(row: Row) -> str:
+    share, holding, times = row["missed_share"], row["holding_share"], row["solve_ms"]
+    text = "never tracked" if share is None or not np.isfinite(share) else f"{_percent(share)} missed"
+    if holding > 0.05:
+        text += f", arm held {_percent(holding)}"
+    if all(ms is not None and np.isfinite(ms) for ms in times.values()):
+        text += f"\n{times['p50']:.1f} / {times['p99']:.1f} ms"
+    return text
 
 
-def _bar_text(row: Row) -> str:
-    middle, holding = row["solve_ms"]["p50"], row.get("holding_share", 0.0)
-    known = row["missed_share"] is not None and np.isfinite(row["missed_share"])
-    text = f"{_percent(row):.2g} %" if known else "never tracked"
-    if middle is not None and np.isfinite(middle):
-        text += f"\n{middle:.1f} ms"
-    return text + (f"\narm held {100.0 * holding:.0f} %" if holding > 0.05 else "")
+def _percent(share: float) -> str:
+    return f"{100.0 * share:.2g} %" if share < 0.995 else "100 %"

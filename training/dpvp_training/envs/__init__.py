@@ -1,0 +1,1 @@
+"""Benchmark systems and scenarios, as problems to learn from."""

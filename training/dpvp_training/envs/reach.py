@@ -1,0 +1,33 @@
+"""Geometry of dpvp's reach: the arm's kinematics and gravity, in torch."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dpvp.robot import Robot
+from dpvp_training.core.differentiable import Chain
+from dpvp_training.envs.problem import Geometry
+
+
+class ReachGeometry(Geometry):
+    """The end effector of an arm and the torques that carry it."""
+
+    def __init__(self, robot: Robot) -> None:
+        """Take the chain of `robot` to its end effector."""
+        super().__init__()
+        self.chain = Chain(robot.model, robot.end_effector)
+        self._nq = robot.nq
+
+    def residual(self, x: Tensor, goal: Tensor) -> Tensor:
+        """Return p(q) - goal (B, 3), m; see `Geometry.residual`."""
+        return self.chain.position(x[:, : self._nq]) - goal
+
+    def features(self, x: Tensor, goal: Tensor) -> Tensor:
+        """Return [e; J row by row] (B, 3 + 3 nv), m and m/rad; see `Geometry.features`."""
+        q = x[:, : self._nq]
+        return torch.cat([self.chain.position(q) - goal, self.chain.jacobian(q).flatten(1)], dim=1)
+
+    def rest_control(self, x: Tensor) -> Tensor:
+        """Return the gravity torques (B, nu), Nm."""
+        return self.chain.gravity(x[:, : self._nq])

@@ -1,0 +1,70 @@
+"""What can be learned, by name: the benchmark systems, and the scenarios whose task has a geometry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from dpvp.config import override, validate
+from dpvp.errors import ConfigError
+from dpvp.robot import Robot
+from dpvp.scenario import load_scenario, scenario_names
+from dpvp_training.envs.cartpole import CartpoleConfig, CartpoleTask
+from dpvp_training.envs.double_pendulum import DoublePendulumConfig, DoublePendulumTask
+from dpvp_training.envs.pendulum import PendulumConfig, PendulumTask
+from dpvp_training.envs.problem import Geometry, Problem
+from dpvp_training.envs.quadrotor import QuadrotorConfig, QuadrotorTask
+from dpvp_training.envs.reach import ReachGeometry
+from dpvp_training.envs.system import SystemConfig, SystemTask
+from dpvp_training.envs.unicycle import UnicycleConfig, UnicycleTask
+
+_SYSTEMS: dict[str, tuple[Callable[[], SystemConfig], Callable[[Any], SystemTask]]] = {
+    "cartpole": (CartpoleConfig, CartpoleTask),
+    "double_pendulum": (DoublePendulumConfig, DoublePendulumTask),
+    "pendulum": (PendulumConfig, PendulumTask),
+    "quadrotor": (QuadrotorConfig, QuadrotorTask),
+    "unicycle": (UnicycleConfig, UnicycleTask),
+}
+_GEOMETRIES: dict[str, Callable[[Robot], Geometry]] = {"reach": ReachGeometry}  # of scenarios, by kind of task
+
+
+def problem_names() -> list[str]:
+    """Names that `load_problem` knows, sorted; it also takes the path of a scenario."""
+    return sorted([*_SYSTEMS, *scenario_names()])
+
+
+def load_problem(name: str, overrides: tuple[str, ...] = ()) -> Problem:
+    """Load a problem.
+
+    Args:
+        name: one of `problem_names()`, or the path of a scenario that ends in .yaml.
+        overrides: `dotted.key=value` each, the value in YAML: of the system's configuration, such as
+            `costs.effort=0.1`, or of the scenario.
+
+    Raises:
+        ConfigError: unknown name or key, an unusable value, or a scenario that nobody can learn yet.
+        GoalError: the default goal is not one that the task accepts.
+    """
+    if name in _SYSTEMS:
+        return _load_system(name, overrides)
+    if name not in scenario_names() and not name.endswith((".yaml", ".yml")):
+        expected = f"must be one of {', '.join(problem_names())} or a path to a scenario's .yaml"
+        raise ConfigError("training", "task", name, expected)
+    scenario = load_scenario(name, overrides)
+    if scenario.task.kind not in _GEOMETRIES:
+        expected = f"needs a geometry in {__package__}; there is one for {', '.join(_GEOMETRIES) or 'none'}"
+        raise ConfigError(scenario.file, "task.kind", scenario.task.kind, expected)
+    geometry = _GEOMETRIES[scenario.task.kind](scenario.robot)
+    return Problem(scenario.name, scenario.task, np.array(scenario.goal), geometry)
+
+
+def _load_system(name: str, overrides: tuple[str, ...]) -> Problem:
+    make_config, make_task = _SYSTEMS[name]
+    default = make_config()
+    content = default.model_dump()
+    for text in overrides:
+        override(content, text)
+    task = make_task(validate(type(default), content, name))
+    return Problem(name, task, task.check_goal(task.config.goal), task.geometry())

@@ -1,0 +1,1 @@
+"""Training systems: one folder each."""

@@ -1,0 +1,1 @@
+"""DPVP: value and policy, supervised by a trajectory optimiser."""

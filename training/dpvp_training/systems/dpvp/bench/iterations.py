@@ -1,0 +1,130 @@
+"""Study: iterations until convergence of one long problem, by where the solver starts."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import crocoddyl
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from dpvp.learned.policy import Policy
+from dpvp.learned.value import ValueFunction
+from dpvp.plan import Array
+from dpvp.planning.policy_guess import PolicyGuess
+from dpvp.planning.terminal import ValueTerminal
+from dpvp.tasks.ocp import Ocp
+from dpvp.tasks.task import TerminalWeights
+from dpvp_training.core.executor import LocalExecutor
+from dpvp_training.envs.registry import load_problem
+from dpvp_training.systems.dpvp.bench.pictures import draw_iterations
+from dpvp_training.systems.dpvp.bench.report import Results, asks_of, new_progress, output, setting_of, spread, summary
+from dpvp_training.systems.dpvp.closed_loop import FALLBACK, Arena, Setting
+from dpvp_training.systems.dpvp.label import ITERATIONS, Ask
+
+GUESSES = ("gravity, no value", "gravity", "shifted plan", "policy")
+
+
+@dataclass(frozen=True)
+class Args:
+    """Solver iterations by initial guess, T=100, from random starts to the default goal."""
+
+    task: str = "kuka_reach"
+    """Benchmark system or scenario."""
+    artifact: str | None = None
+    """Artifact; that with the name of the task if absent."""
+    count: int = 600
+    """Starts."""
+    horizon: int = 100
+    """Nodes."""
+    workers: int | None = None
+    """Processes."""
+    seed: int = 2
+    """Of the starts."""
+    json: Path | None = None
+    """File for the results; docs/bench/dpvp/iterations_<task>.json if absent."""
+
+
+def run(args: Args) -> int:
+    """Measure; exit code 0."""
+    problem = load_problem(args.task)
+    setting, _ = setting_of(args.task, args.artifact, None)
+    file = output(args.json, "iterations", args.task)
+    conditions = {"task": args.task, "horizon": args.horizon, "count": args.count, "seed": args.seed, "stop": 1e-9}
+    results = Results(file, "iterations", conditions)
+    asks = asks_of(problem.task, problem.goal, args.count, args.seed, default=True)
+    with LocalExecutor(args.workers) as executor, new_progress() as progress:
+        text = f"iterations, T={args.horizon}"
+        counts = np.array(spread(executor, progress, text, functools.partial(count, setting, args.horizon), asks))
+    for name, column in zip(GUESSES, counts.T, strict=True):
+        solved = column[column >= 0]
+        row = {"guess": name, "iterations": summary(solved.tolist()), "unsolved": int(np.sum(column < 0))}
+        results.add(row | {"all": column.tolist()})
+    draw_iterations(results.content, file.with_suffix(".png"))
+    Console().print(_table(results.content))
+    return 0
+
+
+def count(setting: Setting, horizon: int, ask: Ask) -> tuple[int, ...]:
+    """Return the iterations, as crocoddyl counts them, for each of `GUESSES`; -1 where it did not converge."""
+    return _counter(setting, horizon).count(ask)
+
+
+@functools.lru_cache(maxsize=1)
+def _counter(setting: Setting, horizon: int) -> Counter:
+    return Counter(setting, horizon)
+
+
+class Counter:
+    """The problem with and without the learned value, and their solvers."""
+
+    def __init__(self, setting: Setting, horizon: int) -> None:
+        """Build both."""
+        arena = Arena(setting)
+        task = arena.problem.task
+        value = ValueTerminal(task, ValueFunction(arena.artifact), TerminalWeights(FALLBACK, FALLBACK))
+        self._plain, self._ended = task.ocp(horizon, TerminalWeights()), task.ocp(horizon, value)
+        self._plain_solver = crocoddyl.SolverFDDP(self._plain.problem)
+        self._solver = crocoddyl.SolverFDDP(self._ended.problem)
+        self._policy = PolicyGuess(Policy(arena.artifact))
+
+    def count(self, ask: Ask) -> tuple[int, ...]:
+        """See `count`."""
+        self._plain.aim(ask.start, ask.goal)
+        self._ended.aim(ask.start, ask.goal)
+        plain = _solve(self._plain_solver, *_at_rest(self._plain, ask.start), feasible=False)
+        policy = self._policy.propose(self._ended, ask.start, ask.goal, 0.0, None)
+        learned = -1 if policy is None else _solve(self._solver, policy.xs, policy.us)
+        gravity = _solve(self._solver, *_at_rest(self._ended, ask.start), feasible=False)
+        return plain, gravity, self._after_one_step(), learned
+
+    def _after_one_step(self) -> int:
+        """Solve again one node later from the shifted solution that the solver holds."""
+        xs, us = np.array(self._solver.xs), np.array(self._solver.us)
+        moved = np.concatenate([us[1:], us[-1:]])
+        self._ended.problem.x0 = xs[1]
+        return _solve(self._solver, self._ended.rollout(moved), moved)
+
+
+def _at_rest(ocp: Ocp, start: Array) -> tuple[Array, Array]:
+    """Return the published "gravity" start: the state repeated, with the torques that carry it."""
+    return np.tile(start, (ocp.horizon + 1, 1)), np.tile(ocp.gravity(start), (ocp.horizon, 1))
+
+
+def _solve(solver: crocoddyl.SolverFDDP, xs: Array, us: Array, *, feasible: bool = True) -> int:
+    good = solver.solve(list(xs), list(us), ITERATIONS, feasible, np.nan)
+    return int(solver.iter) if good else -1
+
+
+def _table(content: dict[str, Any]) -> Table:
+    table = Table(title=f"iterations until convergence, T={content['conditions']['horizon']}")
+    for column in ("guess", "mean", "median", "p99", "worst", "unsolved"):
+        table.add_column(column, justify="left" if column == "guess" else "right")
+    for row in content["rows"]:
+        figures = (f"{row['iterations'][key]:.2f}" for key in ("mean", "median", "p99", "worst"))
+        table.add_row(row["guess"], *figures, str(row["unsolved"]))
+    return table

@@ -1,0 +1,95 @@
+"""Pictures of the studies, in the style of `dpvp.view`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
+
+from dpvp.view.plots import BLUE, FAINT, GREEN, ORANGE, RED, STYLE
+
+_ENDS = {("value", False): (BLUE, "o", "learned value"), ("zero", False): (ORANGE, "s", "no terminal cost")}
+_RATIOS = (1.0, 1.01, 1.02, 1.05, 1.1, 1.2, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0)
+
+
+def draw_closed_loop(content: Mapping[str, Any], file: Path) -> None:
+    """Draw cost relative to the optimum against the time of a plan, one panel for each set of starts."""
+    wheres = list(dict.fromkeys(row["where"] for row in content["rows"]))
+    times = {(t["horizon"], t["terminal"], t["policy"]): t["plan_ms"]["median"] for t in content["times"]}
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(9.6, 4.2))
+        title = f"{content['conditions']['task']}: one iteration a step, {content['conditions']['count']} starts"
+        figure.suptitle(title, x=0.012, ha="left", fontsize=12.5, fontweight="bold")
+        axes = figure.subplots(1, len(wheres), sharey=True, squeeze=False)[0]
+        for axis, where in zip(axes, wheres, strict=True):
+            axis.set_title(
+                {"default goal": "Published start box, default goal"}.get(where, "Starts and goals all over")
+            )
+            for key, (colour, marker, label) in _ENDS.items():
+                rows = [
+                    row for row in content["rows"] if (row["terminal"], row["policy"]) == key and row["where"] == where
+                ]
+                _draw_ways(axis, rows, [times[(row["horizon"], *key)] for row in rows], colour, marker, label)
+            _frame_costs(axis)
+        axes[0].set_ylabel("cost beside the optimum, mean (bar: 99th percentile)")
+        axes[0].legend(loc="upper right")
+        _save(figure, file)
+
+
+def _draw_ways(axis: Axes, rows: list[Any], times: list[float], colour: str, marker: str, label: str) -> None:
+    mean = np.maximum([row["cost_ratio"]["mean"] for row in rows], 1.0)
+    high = np.maximum([row["cost_ratio"]["p99"] for row in rows], mean)
+    axis.vlines(times, mean - 0.99, high - 0.99, color=colour, alpha=0.35, linewidth=3.0)
+    axis.plot(times, mean - 0.99, marker, color=colour, linestyle="-", label=label, markersize=6.0)
+    for row, time, value in zip(rows, times, mean, strict=True):
+        where: dict[str, Any] = {"xytext": (6, 3), "textcoords": "offset points", "fontsize": 8.0, "color": colour}
+        axis.annotate(f"{row['horizon']}", (time, value - 0.99), **where)
+
+
+def _frame_costs(axis: Axes) -> None:
+    """Scale: logarithmic in the cost above 0.99 of the optimum, so that 1.00 has a place and 1.01 is seen."""
+    axis.set(xscale="log", yscale="log", xlabel="time of a plan, median [ms]")
+    axis.axhline(0.01, color=GREEN, linewidth=1.2, linestyle=(0, (5, 3)))
+    axis.yaxis.set_ticks([ratio - 0.99 for ratio in _RATIOS])
+    axis.yaxis.set_minor_locator(NullLocator())
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value + 0.99:g} ×"))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.xaxis.set_minor_formatter(NullFormatter())
+
+
+def draw_iterations(content: Mapping[str, Any], file: Path) -> None:
+    """Draw a histogram of iterations for every initial guess."""
+    colours = dict(zip((row["guess"] for row in content["rows"]), (FAINT, ORANGE, RED, BLUE), strict=False))
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(8.2, 3.8))
+        axis = figure.add_subplot()
+        conditions = content["conditions"]
+        text = (
+            f"{conditions['task']}: iterations to convergence, T={conditions['horizon']}, {conditions['count']} starts"
+        )
+        figure.suptitle(text, x=0.012, ha="left", fontsize=12.5, fontweight="bold")
+        most = int(max(row["iterations"]["p99"] for row in content["rows"])) + 2
+        edges, width = np.arange(0, most + 1), 0.8 / len(content["rows"])
+        for k, row in enumerate(content["rows"]):
+            counts = np.array([n for n in row["all"] if n >= 0])
+            heights = [100.0 * np.mean(counts == n) for n in edges]
+            label = f"{row['guess']}: mean {row['iterations']['mean']:.1f}"
+            axis.bar(edges + (k - 1.5) * width, heights, width, color=colours[row["guess"]], label=label)
+        axis.set(xlabel="iterations", ylabel="share of the starts")
+        axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} %"))
+        axis.grid(visible=False, axis="x")
+        axis.legend(loc="upper right")
+        _save(figure, file)
+
+
+def _save(figure: Figure, file: Path) -> None:
+    part = file.with_name(f".{file.name}.part")
+    FigureCanvasAgg(figure).print_png(part)
+    part.replace(file)
