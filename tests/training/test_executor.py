@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import ray
@@ -163,10 +164,21 @@ def _alone() -> Iterator[None]:
 def cluster(_alone: None) -> Iterator[str]:
     """The address of a cluster of two nodes with a core each, both on this machine."""
     size = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
-    nodes = Cluster(initialize_head=True, head_node_args={**size, "include_dashboard": False})
-    nodes.add_node(**size)
+    nodes = Cluster()
+    for arguments in ({**size, "include_dashboard": False}, size):
+        add_node(nodes, arguments)
     yield nodes.address
     nodes.shutdown()
+
+
+def add_node(nodes: Cluster, arguments: dict[str, Any], attempts: int = 3) -> None:
+    """Start a node; Ray gives up after 30 s, which a loaded machine may need for once."""
+    try:
+        nodes.add_node(**arguments)
+    except Exception:
+        if attempts == 1:
+            raise
+        add_node(nodes, arguments, attempts - 1)
 
 
 @pytest.fixture

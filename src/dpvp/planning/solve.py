@@ -59,7 +59,9 @@ class Trajectory:
     @classmethod
     def of(cls, solver: crocoddyl.SolverAbstract) -> Trajectory:
         """Copy: a solver's lists are views that its next solve overwrites."""
-        return cls(np.array(solver.xs), np.array(solver.us), np.array(solver.K))
+        us = np.array(solver.us)
+        us = us.reshape(len(us), -1)
+        return cls(np.array(solver.xs), us, np.reshape(solver.K, (*us.shape, -1)))  # bindings drop dimensions of one
 
     @property
     def finite(self) -> bool:
@@ -77,6 +79,7 @@ class RiccatiGains:
     def __init__(self, ocp: Ocp) -> None:
         """Make the workspace for `ocp`."""
         self._pass = crocoddyl.SolverFDDP(ocp.problem)
+        self._ndx = int(ocp.problem.terminalModel.state.ndx)
 
     def __call__(self, xs: Array, us: Array) -> Array:
         """Return the gains (T, nu, ndx) about states (T+1, nx) and controls (T, nu); NaN where there are none."""
@@ -84,8 +87,8 @@ class RiccatiGains:
         try:
             self._pass.computeDirection(True)
         except crocoddyl.Exception:  # the problem has no minimum here, or holds NaN
-            return np.full(np.shape(self._pass.K), np.nan)
-        return np.array(self._pass.K)
+            return np.full((*us.shape, self._ndx), np.nan)
+        return np.reshape(self._pass.K, (*us.shape, self._ndx))
 
 
 def judged_plan(

@@ -32,7 +32,6 @@ from dpvp_training.systems.dpvp.label import Ask, Labeller, Study
 
 FIRST_ITERATIONS = 20  # the first plan of a trial has no plan before it to improve on
 FAR = 1e3  # a state beyond has diverged
-FALLBACK = 1.0  # weight of the quadratic where the value is not believed
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class Setting:
         problem, overrides: for `load_problem`.
         artifact: folder of the learned parts.
         steps: nodes of a trial and of the optimum.
-        approach: see `Study`.
+        approach, fallback: see `Study`.
     """
 
     problem: str
@@ -65,6 +64,7 @@ class Setting:
     artifact: Path
     steps: int
     approach: int = 0
+    fallback: tuple[float, float] = (1.0, 1.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,7 +160,7 @@ class Arena:
     def build(self, way: Way) -> Planning:
         """Build the planner of a way, one iteration a plan."""
         task = self._task
-        fallback = TerminalWeights(FALLBACK, FALLBACK)
+        fallback = TerminalWeights(*self._setting.fallback)
         value = None if way.terminal == "zero" else ValueTerminal(task, ValueFunction(self.artifact), fallback)
         planner = DdpPlanner(task.ocp(way.horizon, value or TerminalWeights()), PlanCheck(None))
         sources: list[GuessSource] = [HoldGuess(), ShiftGuess()]

@@ -30,6 +30,9 @@ class StudyConfig(Config):
         0, ge=0, description="nodes of a first, easier solve with a quadratic end; 0: straight to the whole horizon"
     )
     preview: int = Field(5, gt=0, description="nodes of the controller that shows where short horizons really go")
+    fallback: tuple[float, float] = Field(
+        (1.0, 1.0), description="weights of goal and velocity in the quadratic that stands in for a value not believed"
+    )
     default_share: float = Field(0.25, ge=0, le=1, description="of items: the task's own start box and default goal")
 
 

@@ -19,6 +19,7 @@ from dpvp_training.envs.registry import load_problem
 from dpvp_training.systems.dpvp.closed_loop import Setting, Way, optimum, run_trial
 from dpvp_training.systems.dpvp.config import DpvpConfig
 from dpvp_training.systems.dpvp.label import Ask
+from dpvp_training.systems.dpvp.portrait import draw_portrait
 from dpvp_training.systems.dpvp.train import draw
 
 HORIZONS = 5, 10
@@ -34,9 +35,13 @@ def finish(
     out: Path | None,
 ) -> None:
     """Assess the artifact, note the figures in it and copy it to `out`, with the configuration that made it."""
-    setting = Setting(task, config.problem, artifact, 2 * config.study.scout_horizon, config.study.approach)
+    study = config.study
+    setting = Setting(task, config.problem, artifact, 2 * study.scout_horizon, study.approach, study.fallback)
     metrics = assess(setting, config, executor, progress)
     _note(artifact, metrics)
+    asks = _asks(setting, config)
+    draw_portrait(setting, asks, folder.path / "metrics.jsonl", folder.path / "plot.png", executor, progress)
+    shutil.copy(folder.path / "plot.png", artifact / "plot.png")
     shutil.copy(folder.path / "config.yaml", artifact / "config.yaml")
     shutil.copy(folder.path / "command.txt", artifact / "command.txt")
     if out is not None:
@@ -45,11 +50,7 @@ def finish(
 
 def assess(setting: Setting, config: DpvpConfig, executor: Executor, progress: Progress) -> dict[str, Metric]:
     """Return cost beside the optimum for short horizons with the value, and, as baselines, without."""
-    problem = load_problem(setting.problem, setting.overrides)
-    asks = []
-    for i in range(config.assessed):
-        rng = np.random.default_rng([config.seed, 99, i])  # nothing was trained on these
-        asks.append(Ask(*draw(problem.task, problem.goal, config.study.default_share, rng), 0))
+    asks = _asks(setting, config)
     ways = [Way(horizon, terminal) for horizon in HORIZONS for terminal in ("value", "zero")]
     bar = progress.add_task("assessing in closed loop", total=len(asks) * (1 + len(ways)))
 
@@ -69,6 +70,13 @@ def assess(setting: Setting, config: DpvpConfig, executor: Executor, progress: P
         f"closed_loop_cost_ratio_T{horizon}": _metric(ratios[Way(horizon, "value")], ratios[Way(horizon, "zero")])
         for horizon in HORIZONS
     }
+
+
+def _asks(setting: Setting, config: DpvpConfig) -> list[Ask]:
+    """Draw starts and goals that nothing was trained on."""
+    problem, share = load_problem(setting.problem, setting.overrides), config.study.default_share
+    rngs = [np.random.default_rng([config.seed, 99, i]) for i in range(config.assessed)]
+    return [Ask(*draw(problem.task, problem.goal, share, rng), 0) for rng in rngs]
 
 
 def _optimum(setting: Setting, ask: Ask) -> float:

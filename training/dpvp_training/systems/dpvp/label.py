@@ -42,7 +42,7 @@ class Study:
         stride: every so many of them, and always the first.
         approach: nodes of a first, easier solve with a quadratic end, from which the guess `hold` comes; 0: none.
         preview: nodes of the short horizon that finds initial guesses; 0 where there is no value.
-        fallback: weight of the quadratic where the value is not believed.
+        fallback: weights of goal and velocity in the quadratic that stands in for a value not believed.
     """
 
     problem: str
@@ -53,7 +53,7 @@ class Study:
     stride: int
     approach: int = 0
     preview: int = 0
-    fallback: float = 1.0
+    fallback: tuple[float, float] = (1.0, 1.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +98,11 @@ class Labeller:
         easier = self._problem.task.ocp(study.approach, TerminalWeights(1.0)) if study.approach else None
         self._easier = None if easier is None else (easier, crocoddyl.SolverFDDP(easier.problem))
 
+    @property
+    def states(self) -> Array:
+        """The (T+1, nx) states of the last solution."""
+        return np.array(self._solver.xs)
+
     def answer(self, ask: Ask) -> Answer:
         """Label one item; see `label`."""
         rng = np.random.default_rng(ask.seed)
@@ -120,7 +125,7 @@ class Labeller:
         terminal: TerminalWeights | ValueTerminal = TerminalWeights()
         if study.value is not None:
             artifact = load_artifact(study.value, task.robot, task)
-            terminal = ValueTerminal(task, ValueFunction(artifact), TerminalWeights(study.fallback, study.fallback))
+            terminal = ValueTerminal(task, ValueFunction(artifact), TerminalWeights(*study.fallback))
         ocp = task.ocp(horizon, terminal)
         return ocp, crocoddyl.SolverFDDP(ocp.problem)
 
@@ -206,7 +211,7 @@ class Labeller:
         to_go = np.cumsum([data.cost for data in datas][::-1])[::-1]
         kept = list(range(0, min(study.keep, study.horizon), study.stride))
         features = [task.features(np.array(solver.xs[i]), goal) for i in kept]
-        single = np.float32
+        n, nu, ndx, single = len(kept), task.robot.nu, task.robot.ndx, np.float32  # bindings drop dimensions of one
         return Nodes(
             x=np.array([solver.xs[i] for i in kept]),
             goal=np.tile(goal, (len(kept), 1)),
@@ -215,7 +220,7 @@ class Labeller:
             v=to_go[kept],
             v_x=np.array([solver.Vx[i] for i in kept]),
             v_xx=np.array([solver.Vxx[i] for i in kept], single),
-            u=np.array([solver.us[i] for i in kept]),
-            gain=np.array([solver.K[i] for i in kept], single),
-            q_uu=np.array([solver.Quu[i] for i in kept], single),
+            u=np.reshape([solver.us[i] for i in kept], (n, nu)),
+            gain=np.reshape([solver.K[i] for i in kept], (n, nu, ndx)).astype(single),
+            q_uu=np.reshape([solver.Quu[i] for i in kept], (n, nu, nu)).astype(single),
         )

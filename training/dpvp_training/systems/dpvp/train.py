@@ -125,7 +125,8 @@ class Training:
             scout = study.scout_horizon, study.scout_keep, study.stride
             return Study(name, self._config.problem, None, *scout, approach=study.approach)
         value, later = self._folder.path / f"value-{k - 1}", (study.horizon, study.horizon, study.stride)
-        return Study(name, self._config.problem, value, *later, approach=study.approach, preview=study.preview)
+        more: dict[str, Any] = {"approach": study.approach, "preview": study.preview, "fallback": study.fallback}
+        return Study(name, self._config.problem, value, *later, **more)
 
     def _ask(self, k: int, i: int) -> Ask:
         """Draw item `i` of round `k`; depends on nothing else, so that neither workers nor interruptions matter."""

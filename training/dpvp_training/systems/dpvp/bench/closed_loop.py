@@ -47,7 +47,7 @@ def run(args: Args) -> int:
     problem = load_problem(args.task)
     setting, _ = setting_of(args.task, args.artifact, None)
     file = output(args.json, "closed_loop", args.task)
-    ways = [Way(T, end) for T in (3, 5, 10, 20) for end in ("value", "zero")]
+    ways = [Way(T, end) for T in (3, 5, 10) for end in ("value", "zero")]
     ways += [Way(5, "value", policy=True), Way(args.long, "zero")]
     conditions = {"task": args.task, "steps": setting.steps, "count": args.count, "seed": args.seed, "iterations": 1}
     results = Results(file, "closed_loop", conditions)
@@ -57,7 +57,8 @@ def run(args: Args) -> int:
             optima = spread(executor, progress, f"{where}: the optimum", functools.partial(optimum, setting), asks)
             for way in ways:
                 name = f"{where}: {way.name}"
-                trials = spread(executor, progress, name, functools.partial(run_trial, setting, way), asks)
+                some = asks[: args.timed * 4] if way.horizon == args.long else asks
+                trials = spread(executor, progress, name, functools.partial(run_trial, setting, way), some)
                 results.add(_row(where, way, trials, optima))
     _times(results, setting, ways, asks[: args.timed])
     draw_closed_loop(results.content, file.with_suffix(".png"))
@@ -66,7 +67,7 @@ def run(args: Args) -> int:
 
 
 def _row(where: str, way: Way, trials: list[Trial], optima: list[tuple[float, float]]) -> dict[str, Any]:
-    costs, (best, from_rest) = np.array([trial.cost for trial in trials]), np.array(optima).T
+    costs, (best, from_rest) = np.array([trial.cost for trial in trials]), np.array(optima[: len(trials)]).T
     ratios = costs / best
     return {
         "where": where,
@@ -78,6 +79,7 @@ def _row(where: str, way: Way, trials: list[Trial], optima: list[tuple[float, fl
         "reached": float(np.mean([trial.reached for trial in trials])),
         "guesses": dict(sum((Counter(trial.guesses) for trial in trials), Counter())),
         "advice": dict(sum((Counter(trial.advice) for trial in trials), Counter())),
+        "count": len(trials),
         "cost_ratios": ratios.tolist(),
     }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
@@ -15,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from dpvp.bench.machine import describe_machine
 from dpvp.errors import EnvironmentProblem
 from dpvp.learned.artifact import artifact_folder
-from dpvp.record.metrics import write_metrics
+from dpvp_training.core.checkpoint import written
 from dpvp_training.core.executor import Executor
 from dpvp_training.systems.dpvp.closed_loop import Setting
 from dpvp_training.systems.dpvp.config import DpvpConfig, load_config
@@ -57,7 +59,17 @@ class Results:
         self._write()
 
     def _write(self) -> None:
-        write_metrics(self._file, self.content)
+        with written(self._file) as stream:
+            stream.write(json.dumps(_plain(self.content), indent=1).encode() + b"\n")
+
+
+def _plain(content: Any) -> Any:
+    """Return content as JSON can have it: null for what is not finite."""
+    if isinstance(content, dict):
+        return {key: _plain(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_plain(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def output(file: Path | None, study: str, task: str) -> Path:
@@ -70,7 +82,7 @@ def setting_of(task: str, artifact: str | None, steps: int | None) -> tuple[Sett
     config = load_config(task, ())
     folder = artifact_folder(artifact or task)
     length = steps or 2 * config.study.scout_horizon
-    return Setting(task, config.problem, folder.resolve(), length, config.study.approach), config
+    return Setting(task, config.problem, folder.resolve(), length, config.study.approach, config.study.fallback), config
 
 
 def asks_of(task: Any, goal: Any, count: int, seed: int, *, default: bool) -> list[Ask]:

@@ -47,26 +47,28 @@ class ValueGraph(nn.Module):
 
     none: Tensor
     unit: Tensor
-    root: Tensor
+    weight: Tensor
+    bias: Tensor
 
     def __init__(self, net: ResidualValue, ndx: int, nf: int, *, sees_features: bool) -> None:
         """Export `net`, which sees the state, whose tangent has `ndx` entries, or the `nf` features of the task."""
         super().__init__()
         self.net, self._sees_features = net, sees_features
-        residuals = net.linears[-1].bias
-        # tensors, because the exporter turns plain numbers into single precision
-        self.register_buffer("root", residuals.new_tensor(math.sqrt(2.0)))
-        self.register_buffer("unit", torch.eye(nf if sees_features else ndx, dtype=residuals.dtype))
-        self.register_buffer("none", residuals.new_zeros(len(residuals), ndx if sees_features else nf))
+        last, root = net.linears[-1], math.sqrt(2.0)
+        # scaled here: ONNX Runtime would merge a factor on a product of matrices with it, in single precision
+        self.register_buffer("weight", root * last.weight.detach())
+        self.register_buffer("bias", root * last.bias.detach())
+        self.register_buffer("unit", torch.eye(nf if sees_features else ndx, dtype=last.weight.dtype))
+        self.register_buffer("none", last.weight.new_zeros(len(last.bias), ndx if sees_features else nf))
 
     def forward(self, x: Tensor, f: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return r (1, nr), R_x (nr, ndx) and R_f (nr, nf) for x (1, nx) and f (1, nf)."""
-        *hidden, last = self.net.linears
+        *hidden, _ = self.net.linears
         h, slope = f if self._sees_features else x, self.unit
         for layer, activation in zip(hidden, self.net.activations, strict=True):
             h, first = _with_slope(activation, layer(h))
             slope = first.T * (layer.weight @ slope)
-        r, r_s = self.root * last(h), self.root * (last.weight @ slope)
+        r, r_s = h @ self.weight.T + self.bias, self.weight @ slope
         return (r, self.none, r_s) if self._sees_features else (r, r_s, self.none)
 
 

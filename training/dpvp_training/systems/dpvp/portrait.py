@@ -1,0 +1,112 @@
+"""What the picture of a run shows beyond its curves: a slice of the value, iterations and trajectories."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.progress import Progress
+
+from dpvp.learned.policy import Policy
+from dpvp.learned.value import ValueFunction
+from dpvp.plan import Array
+from dpvp.planning.policy_guess import PolicyGuess
+from dpvp.tasks.task import TerminalWeights
+from dpvp_training.core.executor import Executor
+from dpvp_training.systems.dpvp.closed_loop import Arena, Setting, Way
+from dpvp_training.systems.dpvp.label import Ask, Labeller, Study
+from dpvp_training.systems.dpvp.plots import RunPicture, ValueSlice, draw_run, read_curves
+
+NODES = 100  # of the trajectories
+GRID = 41  # of the slice
+REACH = 0.25  # of the width of the training data, to either side of the equilibrium
+
+
+@dataclass(frozen=True, eq=False)
+class Sitting:
+    """What came of one start: iterations from rest and from the policy, and task errors (T+1,) of both."""
+
+    cold: int
+    warm: int
+    learned: Array
+    optimal: Array
+
+
+def draw_portrait(
+    setting: Setting, asks: list[Ask], metrics: Path, file: Path, executor: Executor, progress: Progress
+) -> None:
+    """Draw the run whose `metrics` are given into `file`; `asks` are starts to show."""
+    bar = progress.add_task("drawing", total=len(asks))
+    sittings: dict[int, Sitting] = {}
+    for index, sitting in executor.map(functools.partial(sit, setting), asks):
+        progress.advance(bar)
+        if sitting is not None:
+            sittings[index] = sitting
+    seen = [sittings[i] for i in sorted(sittings)]
+    arena = Arena(setting)
+    picture = RunPicture(
+        title=f"{setting.problem}: value and policy",
+        curves=read_curves(metrics),
+        value=_slice(arena, asks[0]),
+        cold=np.array([sitting.cold for sitting in seen]),
+        warm=np.array([sitting.warm for sitting in seen if sitting.warm >= 0]),
+        t=np.arange(NODES + 1) * np.float64(arena.problem.task.dt),
+        learned=np.array([sitting.learned for sitting in seen]),
+        optimal=np.array([sitting.optimal for sitting in seen]),
+        error="task error",
+        tolerance=_tolerance(arena),
+    )
+    draw_run(picture, file)
+
+
+def sit(setting: Setting, ask: Ask) -> Sitting:
+    """Solve one problem with the learned value from rest and from the policy, and simulate the policy."""
+    arena, labeller = _sitters(setting)
+    task = arena.problem.task
+    ocp = task.ocp(NODES, TerminalWeights())
+    ocp.aim(ask.start, ask.goal)
+    guess = PolicyGuess(Policy(arena.artifact)).propose(ocp, ask.start, ask.goal, 0.0, None)
+    iterations: list[int] = []
+    followed = None if guess is None else (guess.xs, guess.us)
+    if followed is not None:
+        labeller.solve(ask.start, ask.goal, [followed], iterations, from_rest=False)
+    cold: list[int] = []
+    labeller.solve(ask.start, ask.goal, [], cold)
+    nowhere = np.full(NODES + 1, np.nan)
+    learned = nowhere if guess is None else np.array([task.error(x, ask.goal) for x in guess.xs])
+    optimal = np.array([task.error(x, ask.goal) for x in labeller.states])
+    return Sitting(cold[0], iterations[0] if iterations else -1, learned, optimal)
+
+
+@functools.lru_cache(maxsize=1)
+def _sitters(setting: Setting) -> tuple[Arena, Labeller]:
+    where = setting.problem, setting.overrides, setting.artifact
+    study = Study(*where, NODES, 1, 1, approach=setting.approach, fallback=setting.fallback)
+    return Arena(setting), Labeller(study)
+
+
+def _slice(arena: Arena, ask: Ask) -> ValueSlice:
+    """Slice the value through where the controller comes to rest, over the two entries that cost most."""
+    task, value = arena.problem.task, ValueFunction(arena.artifact)
+    rest = arena.run(Way(10, "value"), ask).xs[-1].copy()
+    state = task.ocp(1, TerminalWeights()).problem.terminalModel.state
+    widths = np.diff(arena.artifact.ranges.x, axis=0)[0][-task.robot.ndx :] * REACH
+    costs = np.diag(value.derivatives(rest, ask.goal).hessian) * widths**2
+    one, two = sorted(np.argsort(costs)[-2:].tolist())
+    spans = [np.linspace(-widths[i], widths[i], GRID) for i in (one, two)]
+    unit = np.eye(task.robot.ndx)
+    learned = [
+        [value.value(state.integrate(rest, a * unit[one] + b * unit[two]), ask.goal).value for a in spans[0]]
+        for b in spans[1]
+    ]
+    names = [f"entry {i} of the state, off the goal" for i in (one, two)]
+    labels = np.full((GRID, GRID), np.nan)
+    return ValueSlice((names[0], names[1]), spans[0], spans[1], np.array(learned), labels, (0.0, 0.0))
+
+
+def _tolerance(arena: Arena) -> float:
+    config = getattr(arena.problem.task, "config", None)
+    success = getattr(config, "success", None)
+    return float(getattr(success, "error", getattr(config, "tolerance", np.nan)))
