@@ -71,7 +71,9 @@ def test_derivatives_of_the_exported_value(problem: Problem, value: ValueNet, se
     _, slope = graph_at(problem, value, x, goal)
     for column, direction in enumerate(np.eye(problem.task.robot.ndx)):
         ahead, behind = (graph_at(problem, value, state.integrate(x, h * direction), goal)[0] for h in (1e-6, -1e-6))
-        np.testing.assert_allclose(slope[:, column], (ahead - behind) / 2e-6, rtol=1e-4, atol=1e-5 * np.abs(slope).max())
+        np.testing.assert_allclose(
+            slope[:, column], (ahead - behind) / 2e-6, rtol=1e-4, atol=1e-5 * np.abs(slope).max()
+        )
 
 
 def test_the_graph_is_the_net(problem: Problem, value: ValueNet, nodes: Nodes) -> None:

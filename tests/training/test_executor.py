@@ -85,6 +85,7 @@ class TestLocal:
         def fail() -> None:
             with make_executor("local", workers=2) as executor:
                 for _ in executor.map(picklable.endless_after_the_first, [(0, tmp_path), (1, tmp_path), (2, tmp_path)]):
+                    wait_until(lambda: len(list(tmp_path.iterdir())) == 2)
                     raise KeyError
 
         with pytest.raises(KeyError):

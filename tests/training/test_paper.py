@@ -40,7 +40,7 @@ SHORT = (
 STAGES = ("value-01", "states-01", "controls-01", "value-02", "states-03", "controls-03")
 
 
-class InterruptedByTest(Exception):
+class InterruptionError(Exception):
     """What a test interrupts a run with."""
 
 
@@ -54,7 +54,7 @@ class Here(Executor):
         for index in reversed(range(len(items))):
             self.left -= 1
             if self.left < 0:
-                raise InterruptedByTest
+                raise InterruptionError
             yield index, function(items[index])
 
     def close(self) -> None:
@@ -370,7 +370,7 @@ class TestRun:
         def some_epochs(fit: PublishedFit) -> dict[str, float]:
             left[0] -= 1
             if left[0] < 0:
-                raise InterruptedByTest
+                raise InterruptionError
             return epoch(fit)
 
         monkeypatch.setattr(PublishedFit, "epoch", some_epochs)
@@ -380,7 +380,7 @@ class TestRun:
             left[0] = epochs
             try:
                 train("kuka_reach", RunFolder.open(folder, spec), config, Here(items))
-            except InterruptedByTest:
+            except InterruptionError:
                 interruptions += 1
         assert interruptions == 8
         assert self.records(folder) == self.records(finished)

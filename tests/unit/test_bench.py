@@ -27,6 +27,7 @@ from dpvp.scenario import Scenario, load_scenario
 from dpvp.tasks.task import TerminalWeights
 from dpvp.view.bench_plot import draw_bench, draw_disturbance
 from handmade import quadratic_value, reaching_policy, write_artifact
+from unlearned import UNLEARNED
 
 ROW_KEYS = {
     "planner",
@@ -42,7 +43,7 @@ ROW_KEYS = {
 
 @pytest.fixture(scope="module")
 def scenario() -> Scenario:
-    return load_scenario("kuka_reach")
+    return load_scenario("kuka_reach", UNLEARNED)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +57,7 @@ def learned(scenario: Scenario, tmp_path_factory: pytest.TempPathFactory) -> Sce
         value=quadratic_value(weights.goal, weights.velocity),
         policy=reaching_policy(robot, robot.nominal),
     )
-    return load_scenario("kuka_reach", (f"artifact={folder}",))
+    return load_scenario("kuka_reach", (*UNLEARNED, f"artifact={folder}"))
 
 
 def strict(file: Path) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def test_an_arm_as_the_planner_believes_it_stays_where_it_is(scenario: Scenario)
     assert course.error.max() < 1e-4
     assert course.reached.all()
     assert course.statuses == {"OK": 10}
-    assert (course.held, sum(course.guesses.values()), course.advice) == (0, 10, {})
+    assert (course.held, sum(course.guesses.values()), course.advice) == (0, 10, {"value_used": 10})
 
 
 def test_the_planner_sees_what_the_late_sensor_shows(disturbed: DisturbedLoop) -> None:

@@ -25,6 +25,7 @@ from dpvp.robot import Robot, load_robot
 from dpvp.scenario import load_scenario
 from dpvp.view.plots import BLUE, GREEN, ORANGE, RED, RunSeries, draw_run
 from dpvp.view.viser import STICK_COLOUR, ArmView, Shape, ViewActions, robot_shapes
+from unlearned import UNLEARNED
 
 T0 = 1_790_000_000.0  # s since 1970, when the recording begins
 
@@ -127,7 +128,7 @@ def folder(tmp_path: Path) -> Path:
 
     folder = tmp_path / "20261121-081500_kuka_reach"
     folder.mkdir()
-    scenario = load_scenario("kuka_reach")
+    scenario = load_scenario("kuka_reach", UNLEARNED)
     scenario.save(folder / "scenario.yaml")
     robot, near = scenario.robot, np.array(scenario.config.task.starts.centre)
     order = [3, 0, 6, 1, 5, 2, 4]

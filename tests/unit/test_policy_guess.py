@@ -23,13 +23,14 @@ from dpvp.scenario import Scenario, load_scenario
 from dpvp.tasks.ocp import Ocp
 from dpvp.tasks.task import TerminalWeights
 from handmade import LinearPolicy, quadratic_value, reaching_policy
+from unlearned import UNLEARNED
 
 Array = NDArray[np.float64]
 
 
 @pytest.fixture(scope="module")
 def scenario() -> Scenario:
-    return load_scenario("kuka_reach")
+    return load_scenario("kuka_reach", UNLEARNED)
 
 
 @pytest.fixture(scope="module")
@@ -90,8 +91,10 @@ def test_scenario_with_artifact_plans_from_the_policy_to_the_value(
     policy, value = reaching_policy(scenario.robot, scenario.robot.nominal), quadratic_value(20.0, 2.0)
     handmade.write_artifact(tmp_path, scenario.robot, scenario.task, policy=policy, value=value)
     changes = "planner.guesses=[hold, shift, policy]", "planner.terminal={kind: value, goal: 20, velocity: 2}"
-    plan = build_planning(load_scenario("kuka_reach", (f"artifact={tmp_path}", *changes))).plan(start, goal, 0.0, None)
-    usual = build_planning(load_scenario("kuka_reach")).plan(start, goal, 0.0, None)
+    plan = build_planning(load_scenario("kuka_reach", (*UNLEARNED, f"artifact={tmp_path}", *changes))).plan(
+        start, goal, 0.0, None
+    )
+    usual = build_planning(load_scenario("kuka_reach", UNLEARNED)).plan(start, goal, 0.0, None)
     assert plan.status.usable
     assert (plan.guess, usual.guess) == ("policy", "hold")
     assert plan.guess_cost < 0.8 * usual.guess_cost
@@ -102,7 +105,7 @@ def test_plans_say_that_learned_parts_were_not_asked(scenario: Scenario, start: 
     policy, value = reaching_policy(scenario.robot, scenario.robot.nominal), quadratic_value(20.0, 2.0)
     handmade.write_artifact(tmp_path, scenario.robot, scenario.task, policy=policy, value=value)
     changes = "planner.guesses=[hold, shift, policy]", "planner.terminal={kind: value, goal: 20, velocity: 2}"
-    planning = build_planning(load_scenario("kuka_reach", (f"artifact={tmp_path}", *changes)))
+    planning = build_planning(load_scenario("kuka_reach", (*UNLEARNED, f"artifact={tmp_path}", *changes)))
     first = planning.plan(start, np.array([1.9, 0.0, 0.5]), 0.0, None)  # hand-made goals and their margin end at 1.8 m
     assert first.advice == Advice(Verdict.GOAL_OUT_OF_RANGE, policy_refused=True)
     assert first.guess == "hold"
@@ -116,7 +119,7 @@ def test_a_plan_that_is_not_finite_says_that_it_left_the_range(
 ) -> None:
     handmade.write_artifact(tmp_path, scenario.robot, scenario.task, value=quadratic_value(20.0, 2.0))
     changes = f"artifact={tmp_path}", "planner.terminal={kind: value, goal: 20, velocity: 2}"
-    planning = build_planning(load_scenario("kuka_reach", changes))
+    planning = build_planning(load_scenario("kuka_reach", (*UNLEARNED, *changes)))
     plan = planning.plan(np.full(14, np.nan), np.array(scenario.goal), 0.0, None)
     assert plan.status is PlanStatus.NOT_FINITE
     assert plan.advice == Advice(Verdict.OUT_OF_RANGE)

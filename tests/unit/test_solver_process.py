@@ -21,6 +21,7 @@ from dpvp.planning.build import Planning, build_planning
 from dpvp.planning.process import SolverProcess
 from dpvp.robot import Robot
 from dpvp.scenario import Scenario, load_scenario
+from unlearned import UNLEARNED
 
 Array = NDArray[np.float64]
 PATIENCE = 60.0  # s; nothing here takes a second on a machine with time
@@ -32,7 +33,7 @@ EXACT = ("planner.horizon=8", "planner.iterations=2", "planner.budget=1000")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Scenario:
     """A scenario with a short horizon, in a file of its own."""
     file = tmp_path_factory.mktemp("scenario") / "small.yaml"
-    load_scenario("kuka_reach", EXACT).save(file)
+    load_scenario("kuka_reach", (*UNLEARNED, *EXACT)).save(file)
     return load_scenario(str(file))
 
 
