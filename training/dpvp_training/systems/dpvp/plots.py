@@ -37,7 +37,7 @@ class ValueSlice:
         names: of both coordinates, with their units.
         first, second: (n,) and (m,) their values.
         learned: (m, n) the value that was learned.
-        labels: (m, n) costs of solved problems, NaN where there is none.
+        labels: (m, n) costs of solved problems, NaN where there is none; some rows and columns are enough for a map.
         equilibrium: place of the equilibrium.
     """
 
@@ -56,7 +56,7 @@ class RunPicture:
     Attributes:
         title: the headline.
         curves: what metrics.jsonl holds, see `read_curves`: losses/<stage>/<name> and charts/iterations.
-        value: a slice of the value; None if there is none.
+        value: a slice of the value; None leaves its panels out.
         cold, warm: (n,) iterations of solves without and with a learned initial guess.
         t: (T+1,) times of the trajectories, s.
         learned: (S, T+1) task errors of the policy, simulated from S starts.
@@ -92,16 +92,18 @@ def read_curves(file: Path) -> Curves:
 def draw_run(picture: RunPicture, file: Path) -> None:
     """Draw `picture` as a PNG: learning curves above, the value in the middle, iterations and trajectories below."""
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(10.6, 10.2))
+        heights = [3.0, 3.45] if picture.value is None else [3.0, 3.9, 3.45]
+        figure = Figure(figsize=(10.6, sum(heights)))
         figure.suptitle(picture.title, x=0.012, ha="left", fontsize=13, fontweight="bold")
-        grid = figure.add_gridspec(3, 6, height_ratios=(1.0, 1.3, 1.15))
+        grid = figure.add_gridspec(len(heights), 6, height_ratios=heights)
         value, policy, solves = (figure.add_subplot(grid[0, k : k + 2]) for k in (0, 2, 4))
         _draw_losses(value, picture.curves, "Losses of the value", valued=True)
         _draw_losses(policy, picture.curves, "Losses of the policy", valued=False)
         _draw_solves(solves, picture.curves)
-        _draw_slice(figure, [figure.add_subplot(grid[1, k : k + 3]) for k in (0, 3)], picture.value)
-        _draw_iterations(figure.add_subplot(grid[2, :3]), picture)
-        _draw_errors(figure.add_subplot(grid[2, 3:]), picture)
+        if picture.value is not None:
+            _draw_slice(figure, [figure.add_subplot(grid[1, k : k + 3]) for k in (0, 3)], picture.value)
+        _draw_iterations(figure.add_subplot(grid[-1, :3]), picture)
+        _draw_errors(figure.add_subplot(grid[-1, 3:]), picture)
         part = file.with_name(f".{file.name}.part")
         FigureCanvasAgg(figure).print_png(part)
         part.replace(file)
@@ -152,24 +154,19 @@ def _draw_solves(axis: Axes, curves: Curves) -> None:
     axis.grid(visible=False, axis="x")
 
 
-def _draw_slice(figure: Figure, axes: list[Axes], value: ValueSlice | None) -> None:
+def _draw_slice(figure: Figure, axes: list[Axes], value: ValueSlice) -> None:
     """Draw what was learned beside the labels, whose levels are lines in both."""
-    axes[0].set_title("Value learned")
-    axes[1].set_title("Labels: solved problems")
-    if value is None or not np.any(np.isfinite(value.labels)):
-        for axis in axes:
-            _say_empty(axis, "no slice of the value")
-        return
-    most = float(np.nanmax(value.labels))
+    learned, labels = (value.first, value.second, value.learned), _solved(value)
+    most = float(np.nanmax(value.learned if labels is None else labels[2]))
     levels = most * np.linspace(0.0, 1.0, LEVELS) ** 2  # equidistant where a value is quadratic
-    norm = PowerNorm(0.5, 0.0, most)
-    for axis, values in zip(axes, (value.learned, value.labels), strict=True):
-        area = axis.contourf(
-            value.first, value.second, np.ma.masked_invalid(values), levels, cmap=VALUES, norm=norm, extend="max"
-        )
-        axis.contour(
-            value.first, value.second, np.ma.masked_invalid(value.labels), levels[1:], colors=INK, linewidths=0.6
-        )
+    style: dict[str, Any] = {"cmap": VALUES, "norm": PowerNorm(0.5, 0.0, most), "extend": "max"}
+    for axis, title, values in ((axes[0], "Value learned", learned), (axes[1], "Labels: solved problems", labels)):
+        axis.set_title(title)
+        if values is None:
+            _say_empty(axis, "no problems were solved here")
+            continue
+        area = axis.contourf(*values, levels, **style)
+        axis.contour(*(learned if labels is None else labels), levels[1:], colors=INK, linewidths=0.6)
         axis.plot(*value.equilibrium, "o", color=GREEN, markeredgecolor="white", markersize=7.5, clip_on=False)
         axis.set(xlabel=value.names[0], ylabel=value.names[1], facecolor="#F2F4F5")
         axis.set(xlim=(value.first[0], value.first[-1]), ylim=(value.second[0], value.second[-1]))
@@ -177,7 +174,17 @@ def _draw_slice(figure: Figure, axes: list[Axes], value: ValueSlice | None) -> N
     bar = figure.colorbar(area, ax=axes, fraction=0.03, pad=0.01, ticks=levels[::3])
     bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda level, _: f"{level:.2g}"))
     bar.outline.set_visible(False)
-    bar.set_label("V; lines: levels of the labels")
+    bar.set_label("V" if labels is None else "V; lines: levels of the labels")
+
+
+def _solved(value: ValueSlice) -> tuple[Array, Array, Any] | None:
+    """Return the labels with the rows and columns that have some; None where a map cannot be made of them."""
+    known = np.isfinite(value.labels)
+    rows, columns = known.any(axis=1), known.any(axis=0)
+    if rows.sum() < 2 or columns.sum() < 2:
+        return None
+    labels = value.labels[np.ix_(rows, columns)]
+    return value.first[columns], value.second[rows], np.ma.masked_invalid(labels)
 
 
 def _draw_iterations(axis: Axes, picture: RunPicture) -> None:

@@ -36,7 +36,8 @@ from dpvp_training.systems.dpvp.bench.report import Results, new_progress, outpu
 PUSH_TIMES = (1.0, 3.6, 5.8, 8.0)  # s
 PUSH_SECONDS, PEAK = 0.1, 0.2  # s; m, how far the end effector is thrown off
 DIRECTIONS = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0), (-1.0, 0.0, 0.0))  # of the pushes, axes of the world
-AFTER, CALIBRATION = 3.0, 1.0  # s simulated after the last push, and for finding a force
+AFTER = 3.0  # s simulated after the last push
+SETTLED, CALIBRATION = 0.2, 1.0  # s: by then the law follows plans and a force can be tried, and how long is watched
 FIRST_FORCE, TRIES = 80.0, 3  # N; peaks grow almost in proportion, so that few tries find a force
 BACK = 0.01  # m, when the end effector counts as back
 
@@ -209,7 +210,8 @@ def _pushed(job: Job, times: tuple[float, ...], plan_delay: float | None) -> dic
     for at, direction in zip(times, DIRECTIONS, strict=False):
         size = FIRST_FORCE
         for _ in range(TRIES):
-            size *= PEAK / float(np.max(follow((push(0.0, direction, size),), CALIBRATION).error))
+            course = follow((push(SETTLED, direction, size),), CALIBRATION)
+            size *= PEAK / float(np.max(course.error))
         pushes.append(push(at, direction, size))
     course = follow(tuple(pushes), times[-1] + AFTER)
     ends = [*times[1:], np.inf]
