@@ -21,7 +21,7 @@ INTERFACES := $(shell find src/dpvp/ros/interfaces -type f -not -name '*.pyc' 2>
 RUN := env OMP_NUM_THREADS=1 ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST
 
 .DEFAULT_GOAL := help
-.PHONY: help venv msgs train-venv demo test check format bench clean
+.PHONY: help venv msgs train-venv demo test test-slow check format bench clean
 .DELETE_ON_ERROR:
 
 help: ## print this list
@@ -39,9 +39,12 @@ demo: msgs ## the arm reaches for goals in MuJoCo, planned and controlled throug
 
 test: msgs train-venv ## all tests: units, contracts and training in parallel, then ROS and the closed loop one by one
 	@status=0; \
-	$(RUN) $(BIN)/python -m pytest -n 2 $(PYTEST_ARGS) tests/unit tests/contracts tests/training || status=1; \
+	$(RUN) $(BIN)/python -m pytest -n 2 -m "not slow" $(PYTEST_ARGS) tests/unit tests/contracts tests/training || status=1; \
 	$(RUN) $(BIN)/python -m pytest $(PYTEST_ARGS) tests/ros tests/closed_loop || status=1; \
 	exit $$status
+
+test-slow: msgs train-venv ## the tests that take minutes: whole training runs, killed and resumed, the cluster
+	@$(RUN) $(BIN)/python -m pytest -m slow $(PYTEST_ARGS) tests/training
 
 check: train-venv ## lint, format, types, direction of imports, constraints
 	@status=0; \

@@ -18,6 +18,8 @@ from dpvp_training.systems.dpvp.bench import disturbance
 from dpvp_training.systems.dpvp.bench.disturbance import Args, run, summaries
 from handmade import quadratic_value, reaching_policy, write_artifact
 
+pytestmark = pytest.mark.slow  # minutes on a busy machine: `make test-slow`
+
 
 @pytest.fixture(scope="module")
 def artifact(scenario: Scenario, tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -19,6 +19,8 @@ from dpvp.learned.policy import Policy
 from dpvp.learned.value import ValueFunction
 from dpvp_training.envs.registry import load_problem
 
+pytestmark = pytest.mark.slow  # minutes on a busy machine: `make test-slow`
+
 TASK = "unicycle"
 SMALL = [
     "--task", TASK, "--workers", "2", "--set", "study={scout_horizon: 40, scout_keep: 20, horizon: 20, approach: 20}",

@@ -23,6 +23,8 @@ import picklable
 from dpvp.errors import EnvironmentProblem
 from dpvp_training.core.executor import Executor, make_executor
 
+pytestmark = pytest.mark.slow  # minutes on a busy machine: `make test-slow`
+
 ITEMS = [(seed, 0.05 * (seed % 3)) for seed in range(12)]
 EXPECTED = {i: picklable.noisy_sum((seed, 0.0)) for i, (seed, _) in enumerate(ITEMS)}
 

@@ -33,6 +33,8 @@ from dpvp_training.systems.dpvp.paper.nets import Mlp, ResidualValue, Trajectory
 from dpvp_training.systems.dpvp.paper.solve import Solved
 from dpvp_training.systems.dpvp.paper.terminal import PublishedTerminal, SquaredResiduals, seen
 
+pytestmark = pytest.mark.slow  # minutes on a busy machine: `make test-slow`
+
 SHORT = (
     "horizon=20", "starts=5", "episodes=2", "fresh=2", "chosen=3", "held_out=2", "truth=25", "fit.epochs=40",
     "nets.states=[[8, tanh]]", "nets.controls=[[8, tanh]]", "record_every=10", "checkpoint_every=15",

@@ -244,8 +244,8 @@ def _fit(net: torch.nn.Module, loss: Callable[..., Losses], work: Work, generato
 def _sentence(found: Mapping[str, Any]) -> str:
     plain, weighed = (found[error]["mean_square_ratio"] for error in ("gradient", "gradient_in_metric"))
     return (
-        f"Sobolev's squared error of the gradient is {plain:.1f} times below that of values alone, {weighed:.1f} times in "
-        f"units of cost: at least {found['wanted']:g} times {'is reached' if found['reached'] else 'is NOT reached'}"
+        f"Sobolev's squared error of the gradient is {plain:.1f} times below that of values alone, {weighed:.1f} times "
+        f"in units of cost: at least {found['wanted']:g} times {'is reached' if found['reached'] else 'is NOT reached'}"
     )
 
 
