@@ -7,6 +7,8 @@ EXTRAS := sim,ros,record,view,dev
 TRAINING := training[cluster]
 SCENARIO := kuka_reach
 BENCH_ARGS :=
+SYSTEMS := unicycle cartpole pendulum double_pendulum quadrotor
+STUDY = $(RUN) $(BIN)/python -m dpvp_training.systems.dpvp.bench
 PYTEST_ARGS :=
 
 # The first of these that can make a virtual environment; `make PYTHON=/path/to/python3.12` to choose.
@@ -21,7 +23,7 @@ INTERFACES := $(shell find src/dpvp/ros/interfaces -type f -not -name '*.pyc' 2>
 RUN := env OMP_NUM_THREADS=1 ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST
 
 .DEFAULT_GOAL := help
-.PHONY: help venv msgs train-venv demo test test-slow check format bench clean
+.PHONY: help venv msgs train-venv demo test test-slow check format bench bench-dpvp artifacts clean
 .DELETE_ON_ERROR:
 
 help: ## print this list
@@ -61,6 +63,14 @@ format: venv ## let ruff rewrite the sources
 
 bench: msgs ## measure planners, horizons, guesses and rates (BENCH_ARGS=--quick: the short form)
 	@$(RUN) $(BIN)/dpvp bench $(SCENARIO) $(BENCH_ARGS)
+
+bench-dpvp: msgs train-venv ## measure what DPVP learned: every study, docs/bench/dpvp (about an hour)
+	$(STUDY) closed_loop --task kuka_reach
+	for system in $(SYSTEMS); do $(STUDY) closed_loop --task $$system --count 40 --steps 200 || exit 1; done
+	for study in iterations bellman throughput ablation disturbance tables; do $(STUDY) $$study || exit 1; done
+
+artifacts: train-venv ## learn every artifact of config/artifacts again (about half an hour)
+	for task in kuka_reach $(SYSTEMS); do $(RUN) $(BIN)/dpvp train dpvp --task $$task --out config/artifacts/$$task || exit 1; done
 
 clean: ## remove .venv and everything that was built
 	rm -rf $(VENV) build dist install log .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

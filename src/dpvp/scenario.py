@@ -114,7 +114,7 @@ class Scenario:
         """Load the robot and build the task; `file` is named in errors.
 
         Raises:
-            ConfigError, ModelMismatchError, GoalError: the description cannot work.
+            ConfigError, ModelMismatchError: the description cannot work.
         """
         self.name, self.config, self.file = name, config, str(file)
         choice = config.robot

@@ -11,7 +11,7 @@ from dpvp.planning.planner import Budget
 from dpvp.scenario import Scenario
 from dpvp.worlds.mujoco import MujocoWorld
 
-ARRIVED, END = 450, 650  # plans at 100 Hz
+ARRIVED, END = 900, 1100  # plans at 100 Hz
 
 
 def test_the_arm_stands_still_at_the_goal(scenario: Scenario) -> None:

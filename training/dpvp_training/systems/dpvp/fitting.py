@@ -10,7 +10,7 @@ from torch import Tensor
 from dpvp.config import Config
 from dpvp.plan import Array
 from dpvp_training.core.fit import TOTAL, Losses
-from dpvp_training.core.losses import Relative
+from dpvp_training.core.losses import Relative, robust
 from dpvp_training.envs.problem import Problem
 from dpvp_training.systems.dpvp.nets import Frame, PolicyNet, Shape, ValueNet
 from dpvp_training.systems.dpvp.nodes import Nodes
@@ -134,7 +134,7 @@ class PolicyLossConfig(Config):
     """Weights of the policy's loss."""
 
     control: float = Field(1.0, ge=0)
-    gain: float = Field(0.1, ge=0, description="of the feedback gains along random directions")
+    gain: float = Field(0.02, ge=0, description="of the feedback gains along random directions")
 
 
 class PolicyLoss:
@@ -157,7 +157,7 @@ class PolicyLoss:
         x, f = self._x[rows].requires_grad_(), self._f[rows].requires_grad_()
         u = self._net(x, f)
         q, share = self._q[rows], 1.0 / (self._v[rows] + self._relative.floor)
-        losses = {"control": (_squared(u - self._u[rows], q) * share).mean()}
+        losses = {"control": robust(_squared(u - self._u[rows], q) * share).mean()}
         losses[TOTAL] = self._config.control * losses["control"]
         if self._config.gain > 0.0:
             direction = self._relative.directions(tuple(rows.shape), generator)
@@ -165,7 +165,8 @@ class PolicyLoss:
             w_x, w_f = torch.autograd.grad(u, (x, f), w, create_graph=True, materialize_grads=True)
             along = w_x @ self._embed + (w_f[:, None, :] @ self._f_x[rows])[:, 0, :]
             (moved,) = torch.autograd.grad((along * direction).sum(), w, create_graph=True)
-            losses["gain"] = _squared(moved - (self._k[rows] @ direction[..., None])[..., 0], q).mean()
+            wanted = (self._k[rows] @ direction[..., None])[..., 0]
+            losses["gain"] = robust(_squared(moved - wanted, q) / _squared(wanted, q).clamp(min=1.0)).mean()
             losses[TOTAL] = losses[TOTAL] + self._config.gain * losses["gain"]
         return losses
 

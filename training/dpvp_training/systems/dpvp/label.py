@@ -38,7 +38,7 @@ class Study:
         problem, overrides: for `load_problem`.
         value: folder of the artifact whose value ends horizons; None is no terminal cost.
         horizon: nodes of a solve.
-        keep: nodes from the start that are kept.
+        keep: nodes from the start that are kept, those beyond being too close to the end.
         stride: every so many of them, and always the first.
         approach: nodes of a first, easier solve with a quadratic end, from which the guess `hold` comes; 0: none.
         preview: nodes of the short horizon that finds initial guesses; 0 where there is no value.
@@ -158,9 +158,19 @@ class Labeller:
             cost = float(self._solver.cost) if good else np.inf
             found.append((cost, list(np.array(self._solver.xs)), list(np.array(self._solver.us))))
         best = min(range(len(found)), key=lambda k: found[k][0])
-        if np.isfinite(found[best][0]) and best != len(found) - 1:  # the solver holds the last: bring back the best
-            self._solver.solve(*found[best][1:], ITERATIONS, True, np.nan)
+        if np.isfinite(found[best][0]):
+            self._hold(*found[best][1:])
         return found[best][0]
+
+    def _hold(self, xs: list[Array], us: list[Array]) -> None:
+        """Leave the solver with a solution and its backward pass, free of what regularised the last iteration.
+
+        Regularisation is added to V_xx and shrinks K: labels with it would be of another problem.
+        """
+        self._solver.setCandidate(xs, us, True)
+        self._solver.problem.calc(xs, us)
+        self._solver.preg = self._solver.dreg = 0.0
+        self._solver.computeDirection(True)
 
     def _from_rest(self, start: Array, goal: Array) -> tuple[Array, Array]:
         """Guess without knowing anything: hold, or what an easier problem makes of it, with the equilibrium behind."""

@@ -13,7 +13,7 @@ from dpvp.learned.policy import Policy
 from dpvp.learned.value import ValueFunction
 from dpvp.plan import Array
 from dpvp.planning.policy_guess import PolicyGuess
-from dpvp.tasks.task import TerminalWeights
+from dpvp.tasks.task import Machine, TerminalWeights
 from dpvp_training.core.executor import Executor
 from dpvp_training.systems.dpvp.closed_loop import Arena, Setting, Way
 from dpvp_training.systems.dpvp.label import Ask, Labeller, Study
@@ -21,6 +21,7 @@ from dpvp_training.systems.dpvp.plots import RunPicture, ValueSlice, draw_run, r
 
 NODES = 100  # of the trajectories
 GRID = 41  # of the slice
+EVERY = 5  # so many rows and columns of it problems are solved
 REACH = 0.25  # of the width of the training data, to either side of the equilibrium
 
 
@@ -49,7 +50,7 @@ def draw_portrait(
     picture = RunPicture(
         title=f"{setting.problem}: value and policy",
         curves=read_curves(metrics),
-        value=_slice(arena, asks[0]),
+        value=_slice(arena, setting, asks[0], executor),
         cold=np.array([sitting.cold for sitting in seen]),
         warm=np.array([sitting.warm for sitting in seen if sitting.warm >= 0]),
         t=np.arange(NODES + 1) * np.float64(arena.problem.task.dt),
@@ -87,7 +88,13 @@ def _sitters(setting: Setting) -> tuple[Arena, Labeller]:
     return Arena(setting), Labeller(study)
 
 
-def _slice(arena: Arena, ask: Ask) -> ValueSlice:
+def solved_cost(setting: Setting, ask: Ask) -> float:
+    """Return what the best solution from the start of `ask` costs, not a number where there is none."""
+    cost = _sitters(setting)[1].solve(ask.start, ask.goal, [], [])
+    return cost if np.isfinite(cost) else np.nan
+
+
+def _slice(arena: Arena, setting: Setting, ask: Ask, executor: Executor) -> ValueSlice:
     """Slice the value through where the controller comes to rest, over the two entries that cost most."""
     task, value = arena.problem.task, ValueFunction(arena.artifact)
     rest = arena.run(Way(10, "value"), ask).xs[-1].copy()
@@ -97,13 +104,23 @@ def _slice(arena: Arena, ask: Ask) -> ValueSlice:
     one, two = sorted(np.argsort(costs)[-2:].tolist())
     spans = [np.linspace(-widths[i], widths[i], GRID) for i in (one, two)]
     unit = np.eye(task.robot.ndx)
-    learned = [
-        [value.value(state.integrate(rest, a * unit[one] + b * unit[two]), ask.goal).value for a in spans[0]]
-        for b in spans[1]
-    ]
-    names = [f"entry {i} of the state, off the goal" for i in (one, two)]
+    states = [[np.array(state.integrate(rest, a * unit[one] + b * unit[two])) for a in spans[0]] for b in spans[1]]
+    learned = [[value.value(x, ask.goal).value for x in row] for row in states]
+    known = [(j, i) for j in range(0, GRID, EVERY) for i in range(0, GRID, EVERY)]
     labels = np.full((GRID, GRID), np.nan)
-    return ValueSlice((names[0], names[1]), spans[0], spans[1], np.array(learned), labels, (0.0, 0.0))
+    solve = functools.partial(solved_cost, setting)
+    for index, cost in executor.map(solve, [Ask(states[j][i], ask.goal, 0) for j, i in known]):
+        labels[known[index]] = np.nan if cost is None else cost
+    names = [f"{name}, from rest at the goal" for name in _entries(task.robot)]
+    return ValueSlice((names[one], names[two]), spans[0], spans[1], np.array(learned), labels, (0.0, 0.0))
+
+
+def _entries(machine: Machine) -> list[str]:
+    """Name the entries of a state's tangent."""
+    names, n = list(machine.own_names), machine.ndx
+    if n == 2 * len(names):
+        return [*names, *(f"rate of {name}" for name in names)]
+    return names if n == len(names) else [f"entry {i} of the state" for i in range(n)]
 
 
 def _tolerance(arena: Arena) -> float:

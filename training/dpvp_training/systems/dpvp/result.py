@@ -115,7 +115,6 @@ def _write(
     room: float,
 ) -> Path:
     ranges = RangesSpec(x=_box(nodes.x, room), goal=_box(nodes.goal, room))
-    names = getattr(problem.task, "goal_layout", None) or [(axis, "m") for axis in "xyz"[: problem.task.goal_size]]
     training = TrainingSpec(
         system=SYSTEM,
         config=config.model_dump(mode="json"),
@@ -127,7 +126,7 @@ def _write(
         folder,
         task=problem.task,
         heads=heads,
-        goal_layout=[GoalEntry(name=name, unit=unit) for name, unit in names],
+        goal_layout=[GoalEntry(name=name, unit=unit) for name, unit in problem.task.goal_layout],
         horizon=config.study.horizon,
         ranges=ranges,
         training=training,

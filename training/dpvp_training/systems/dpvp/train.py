@@ -124,7 +124,7 @@ class Training:
         if k == SCOUT:
             scout = study.scout_horizon, study.scout_keep, study.stride
             return Study(name, self._config.problem, None, *scout, approach=study.approach)
-        value, later = self._folder.path / f"value-{k - 1}", (study.horizon, study.horizon, study.stride)
+        value, later = self._folder.path / f"value-{k - 1}", (study.horizon, study.keep, study.stride)
         more: dict[str, Any] = {"approach": study.approach, "preview": study.preview, "fallback": study.fallback}
         return Study(name, self._config.problem, value, *later, **more)
 

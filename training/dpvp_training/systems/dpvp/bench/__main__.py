@@ -10,10 +10,12 @@ import tyro
 
 from dpvp.errors import DpvpError
 
+SHARED = {"report", "pictures"}  # modules of this folder that are no studies
+
 
 def main(words: list[str]) -> int:
     """Run a study; returns its exit code."""
-    studies = sorted(file.stem for file in Path(__file__).parent.glob("[a-z]*.py") if file.stem != "report")
+    studies = sorted(file.stem for file in Path(__file__).parent.glob("[a-z]*.py") if file.stem not in SHARED)
     if not words or words[0] not in studies:
         print(f"usage: python -m {__package__} STUDY [options]; studies: {', '.join(studies)}", file=sys.stderr)
         return 0 if words[:1] in (["-h"], ["--help"]) else 2

@@ -30,6 +30,8 @@ class Args:
     """Artifact; that with the name of the task if absent."""
     count: int = 100
     """Starts (and goals)."""
+    steps: int = 300
+    """Nodes of a trial, and of the optimum that it is compared with."""
     timed: int = 5
     """Starts on which the time of plans is compared, all ways in turn in one process."""
     long: int = 100
@@ -45,7 +47,7 @@ class Args:
 def run(args: Args) -> int:
     """Measure; exit code 0."""
     problem = load_problem(args.task)
-    setting, _ = setting_of(args.task, args.artifact, None)
+    setting, _ = setting_of(args.task, args.artifact, args.steps)
     file = output(args.json, "closed_loop", args.task)
     ways = [Way(T, end) for T in (3, 5, 10) for end in ("value", "zero")]
     ways += [Way(5, "value", policy=True), Way(args.long, "zero")]

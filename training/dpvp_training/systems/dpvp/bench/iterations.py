@@ -27,7 +27,7 @@ from dpvp_training.systems.dpvp.closed_loop import Arena, Setting
 from dpvp_training.systems.dpvp.label import ITERATIONS, Ask
 
 STOP = 1e-9  # crocoddyl's default: the expected decrease of the cost now, Σ ‖Q_u‖² in the release of the papers
-GUESSES = ("gravity, no value", "gravity", "shifted plan", "policy")
+GUESSES = ("gravity, no value", "policy, no value", "gravity", "shifted plan", "policy")
 
 
 @dataclass(frozen=True)
@@ -104,10 +104,14 @@ class Counter:
         self._plain.aim(ask.start, ask.goal)
         self._ended.aim(ask.start, ask.goal)
         plain = _solve(self._plain_solver, *_at_rest(self._plain, ask.start), feasible=False)
-        policy = self._policy.propose(self._ended, ask.start, ask.goal, 0.0, None)
-        learned = (-1, -1) if policy is None else _solve(self._solver, policy.xs, policy.us)
+        plain_learned = self._from_policy(self._plain, self._plain_solver, ask)
+        learned = self._from_policy(self._ended, self._solver, ask)
         gravity = _solve(self._solver, *_at_rest(self._ended, ask.start), feasible=False)
-        return plain, gravity, self._after_one_step(), learned
+        return plain, plain_learned, gravity, self._after_one_step(), learned
+
+    def _from_policy(self, ocp: Ocp, solver: crocoddyl.SolverFDDP, ask: Ask) -> tuple[int, int]:
+        guess = self._policy.propose(ocp, ask.start, ask.goal, 0.0, None)
+        return (-1, -1) if guess is None else _solve(solver, guess.xs, guess.us)
 
     def _after_one_step(self) -> tuple[int, int]:
         """Solve again one node later from the shifted solution that the solver holds."""

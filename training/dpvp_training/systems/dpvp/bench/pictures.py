@@ -65,28 +65,33 @@ def _frame_costs(axis: Axes) -> None:
 
 
 def draw_iterations(content: Mapping[str, Any], file: Path) -> None:
-    """Draw a histogram of iterations for every initial guess."""
-    colours = dict(zip((row["guess"] for row in content["rows"]), (FAINT, ORANGE, RED, BLUE), strict=False))
+    """Draw histograms of iterations for every initial guess, a panel for each criterion to stop."""
+    panels = {
+        "iterations": ("all", "until crocoddyl 3 stops"),
+        "iterations_published": ("all_published", "until crocoddyl 1 stopped, as published"),
+    }
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(8.2, 3.8))
-        axis = figure.add_subplot()
+        figure = Figure(figsize=(11.0, 3.9))
         conditions = content["conditions"]
-        text = (
-            f"{conditions['task']}: iterations to convergence, T={conditions['horizon']}, {conditions['count']} starts"
-        )
+        text = f"{conditions['task']}: iterations, T={conditions['horizon']}, {conditions['count']} starts"
         figure.suptitle(text, x=0.012, ha="left", fontsize=12.5, fontweight="bold")
-        most = int(max(row["iterations"]["p99"] for row in content["rows"])) + 2
-        edges, width = np.arange(0, most + 1), 0.8 / len(content["rows"])
-        for k, row in enumerate(content["rows"]):
-            counts = np.array([n for n in row["all"] if n >= 0])
-            heights = [100.0 * np.mean(counts == n) for n in edges]
-            label = f"{row['guess']}: mean {row['iterations']['mean']:.1f}"
-            axis.bar(edges + (k - 1.5) * width, heights, width, color=colours[row["guess"]], label=label)
-        axis.set(xlabel="iterations", ylabel="share of the starts")
-        axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} %"))
-        axis.grid(visible=False, axis="x")
-        axis.legend(loc="upper right")
+        for axis, (key, (counts, title)) in zip(figure.subplots(1, 2, sharey=True), panels.items(), strict=True):
+            axis.set_title(title)
+            _draw_histograms(axis, content["rows"], key, counts)
         _save(figure, file)
+
+
+def _draw_histograms(axis: Axes, rows: list[Any], key: str, counts: str) -> None:
+    edges, width = np.arange(int(max(row[key]["p99"] for row in rows)) + 2), 0.8 / len(rows)
+    for k, (row, colour) in enumerate(zip(rows, (FAINT, GREEN, ORANGE, RED, BLUE), strict=True)):
+        solved = np.array([n for n in row[counts] if n >= 0])
+        heights = [100.0 * np.mean(solved == n) for n in edges]
+        label = f"{row['guess']}: mean {row[key]['mean']:.1f}"
+        axis.bar(edges + (k - 0.5 * (len(rows) - 1)) * width, heights, width, color=colour, label=label)
+    axis.set(xlabel="iterations", ylabel="share of the starts")
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} %"))
+    axis.grid(visible=False, axis="x")
+    axis.legend(loc="upper right")
 
 
 def _save(figure: Figure, file: Path) -> None:

@@ -78,10 +78,10 @@ def output(file: Path | None, study: str, task: str) -> Path:
 
 
 def setting_of(task: str, artifact: str | None, steps: int | None) -> tuple[Setting, DpvpConfig]:
-    """Return what trials of `task` are made on; its own artifact where none is given."""
+    """Return what trials of `task` are made on; its own artifact and the horizon of its first round where not given."""
     config = load_config(task, ())
     folder = artifact_folder(artifact or task)
-    length = steps or 2 * config.study.scout_horizon
+    length = steps or config.study.scout_horizon
     return Setting(task, config.problem, folder.resolve(), length, config.study.approach, config.study.fallback), config
 
 
