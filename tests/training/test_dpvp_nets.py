@@ -223,3 +223,8 @@ def test_shape_of_a_task_whose_residual_says_all() -> None:
     r, r_x, r_f = ValueGraph(net, 12)(torch.zeros(1, 13), torch.ones(1, 12))
     assert (r.shape, r_x.shape, r_f.shape) == ((1, 12), (12, 12), (12, 12))
     assert torch.all(r_x == 0.0)
+
+
+def test_nets_do_not_see_what_no_feature_depends_on() -> None:
+    """The last joint turns the ball about itself."""
+    assert shape_of(load_problem("kuka_reach")).seen == (0, 1, 2, 3, 4, 5)

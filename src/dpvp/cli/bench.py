@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -36,6 +36,8 @@ class BenchArgs:
     """Name of a scenario or path of a scenario file."""
     quick: bool = False
     """A look within three minutes: three random starts instead of twenty, horizons of 5, 10 and 20, fewer rates."""
+    starts: int | None = None
+    """Random starts, if neither twenty nor three."""
     json: Path | None = None
     """File for the results; bench.json in the run's own folder if absent."""
     png: Path | None = None
@@ -81,9 +83,10 @@ def bench(args: BenchArgs) -> int:
     run_dir = new_run_dir(scenario, args.runs)
     file = args.json or run_dir / "bench.json"
     console.print(f"{scenario.name}: measuring; results go to {file}, logs to {run_dir}")
-    return measure(
-        scenario, QUICK if args.quick else FULL, args.seed, file, args.png or file.with_suffix(".png"), run_dir
-    )
+    extent = QUICK if args.quick else FULL
+    if args.starts is not None:
+        extent = replace(extent, starts=args.starts)
+    return measure(scenario, extent, args.seed, file, args.png or file.with_suffix(".png"), run_dir)
 
 
 def measure(scenario: Scenario, extent: Extent, seed: int, file: Path, png: Path, run_dir: Path) -> int:

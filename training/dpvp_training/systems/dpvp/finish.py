@@ -51,7 +51,7 @@ def finish(
 def assess(setting: Setting, config: DpvpConfig, executor: Executor, progress: Progress) -> dict[str, Metric]:
     """Return cost beside the optimum for short horizons with the value, and, as baselines, without."""
     asks = _asks(setting, config)
-    ways = [Way(horizon, terminal) for horizon in HORIZONS for terminal in ("value", "zero")]
+    ways = [way for horizon in HORIZONS for way in (Way(horizon, "value", policy=True), Way(horizon, "zero"))]
     bar = progress.add_task("assessing in closed loop", total=len(asks) * (1 + len(ways)))
 
     def spread(cost: Callable[[Ask], float]) -> list[float]:
@@ -67,8 +67,9 @@ def assess(setting: Setting, config: DpvpConfig, executor: Executor, progress: P
         ratios[way] = float(np.mean(np.divide(spread(functools.partial(_cost, setting, way)), best)))
         progress.update(bar, description=f"closed loop {way.name}: {ratios[way]:.3f} x the optimum")
     return {
-        f"closed_loop_cost_ratio_T{horizon}": _metric(ratios[Way(horizon, "value")], ratios[Way(horizon, "zero")])
-        for horizon in HORIZONS
+        f"closed_loop_cost_ratio_T{way.horizon}": _metric(ratios[way], ratios[Way(way.horizon, "zero")])
+        for way in ways
+        if way.terminal == "value"
     }
 
 

@@ -16,6 +16,7 @@ from dpvp_training.systems.dpvp.nets import Frame, PolicyNet, Shape, ValueNet
 from dpvp_training.systems.dpvp.nodes import Nodes
 
 SAMPLE = 4000  # nodes that the constants are read off
+TRIES, NOTHING = 8, 1e-9  # states at which features are differentiated, and what of it counts as no dependence
 
 
 class NetConfig(Config):
@@ -37,12 +38,14 @@ class ValueLossConfig(Config):
 
 def shape_of(problem: Problem) -> Shape:
     """Read the sizes off a problem."""
-    task, robot = problem.task, problem.task.robot
-    x = task.sample_state(np.random.default_rng(0))
+    task, robot, rng = problem.task, problem.task.robot, np.random.default_rng(0)
+    x = task.sample_state(rng)
     f, e = task.features(x, problem.goal)[0], task.residual(x, problem.goal)[0]
-    # where the residual says all, nets see nothing else: they need not learn what shifting the goal does
-    seen = tuple(i for i in range(robot.nx) if i not in task.rest) if task.rest else ()
-    return Shape(robot.nx, len(e), len(f), robot.nu, task.rest, seen)
+    # Where the residual says all, nets see nothing else: they need not learn what shifting the goal does. Nor do they
+    # see what no feature depends on, as the turn of the last joint: the noise of a net in it would move that joint.
+    slopes = np.abs([task.features(task.sample_state(rng), problem.goal)[1] for _ in range(TRIES)]).max(axis=(0, 1))
+    known = [i for i in range(robot.ndx) if i not in task.rest and slopes[i] > NOTHING] if task.rest else []
+    return Shape(robot.nx, len(e), len(f), robot.nu, task.rest, tuple(known))
 
 
 def frame_of(shape: Shape, nodes: Nodes) -> Frame:

@@ -12,12 +12,16 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from dpvp.tasks.task import Task
 from dpvp_training.core.executor import LocalExecutor
 from dpvp_training.envs.registry import load_problem
+from dpvp_training.envs.system import SystemTask
 from dpvp_training.systems.dpvp.bench.pictures import draw_closed_loop
 from dpvp_training.systems.dpvp.bench.report import Results, asks_of, new_progress, output, setting_of, spread, summary
 from dpvp_training.systems.dpvp.closed_loop import Setting, Trial, Way, optimum, run_trial
 from dpvp_training.systems.dpvp.label import Ask
+
+HORIZONS = 3, 5, 10  # nodes
 
 
 @dataclass(frozen=True)
@@ -49,12 +53,12 @@ def run(args: Args) -> int:
     problem = load_problem(args.task)
     setting, _ = setting_of(args.task, args.artifact, args.steps)
     file = output(args.json, "closed_loop", args.task)
-    ways = [Way(T, end) for T in (3, 5, 10) for end in ("value", "zero")]
-    ways += [Way(5, "value", policy=True), Way(args.long, "zero")]
+    ways = [way for T in HORIZONS for way in (Way(T, "value", policy=True), Way(T, "value"), Way(T, "zero"))]
+    ways += [Way(args.long, "zero")]
     conditions = {"task": args.task, "steps": setting.steps, "count": args.count, "seed": args.seed, "iterations": 1}
     results = Results(file, "closed_loop", conditions)
     with LocalExecutor(args.workers) as executor, new_progress() as progress:
-        for where, default in (("default goal", True), ("all over", False)):
+        for where, default in _distributions(problem.task).items():
             asks = asks_of(problem.task, problem.goal, args.count, args.seed, default=default)
             optima = spread(executor, progress, f"{where}: the optimum", functools.partial(optimum, setting), asks)
             for way in ways:
@@ -66,6 +70,12 @@ def run(args: Args) -> int:
     draw_closed_loop(results.content, file.with_suffix(".png"))
     Console().print(_table(results.content))
     return 0
+
+
+def _distributions(task: Task) -> dict[str, bool]:
+    """Return whether starts come from the task's own box, by name; systems have no other."""
+    everywhere = {"all over": False}
+    return everywhere if isinstance(task, SystemTask) else {"default goal": True} | everywhere
 
 
 def _row(where: str, way: Way, trials: list[Trial], optima: list[tuple[float, float]]) -> dict[str, Any]:

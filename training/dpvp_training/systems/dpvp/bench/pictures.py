@@ -13,9 +13,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
-from dpvp.view.plots import BLUE, FAINT, GREEN, ORANGE, RED, STYLE
+from dpvp.view.plots import BLUE, COLOURS, FAINT, GREEN, ORANGE, RED, STYLE
 
-_ENDS = {("value", False): (BLUE, "o", "learned value"), ("zero", False): (ORANGE, "s", "no terminal cost")}
+_ENDS = {
+    ("value", True): (BLUE, "o", "learned value, guesses of the policy too"),
+    ("value", False): (COLOURS[4], "^", "learned value"),
+    ("zero", False): (ORANGE, "s", "nothing learned"),
+}
 _RATIOS = (1.0, 1.01, 1.02, 1.05, 1.1, 1.2, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0)
 
 
