@@ -41,7 +41,7 @@ demo: msgs ## the arm reaches for goals in MuJoCo, planned and controlled throug
 
 test: msgs train-venv ## all tests: units, contracts and training in parallel, then ROS and the closed loop one by one
 	@status=0; \
-	$(RUN) $(BIN)/python -m pytest -n 2 -m "not slow" $(PYTEST_ARGS) tests/unit tests/contracts tests/training || status=1; \
+	$(RUN) $(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow" $(PYTEST_ARGS) tests/unit tests/contracts tests/training || status=1; \
 	$(RUN) $(BIN)/python -m pytest $(PYTEST_ARGS) tests/ros tests/closed_loop || status=1; \
 	exit $$status
 

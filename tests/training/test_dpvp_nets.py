@@ -179,7 +179,7 @@ def test_what_no_cost_depends_on_is_no_steep_wall() -> None:
     """The last joint of the arm turns a ball about itself: its rows of all Hessians are zero."""
     hessians = np.tile(np.diag([1.0, 0.5, 1e-15]), (10, 1, 1))
     slopes = np.linalg.inv(metric_of(hessians))
-    assert np.abs(slopes).max() < 200.0
+    assert np.abs(slopes).max() < 1000.0
 
 
 @given(st.floats(0.0, 1e9))

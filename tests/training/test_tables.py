@@ -19,6 +19,6 @@ def test_the_page_in_docs_is_that_of_the_results(tmp_path: Path) -> None:
     assert (tmp_path / PAGE).read_text(encoding="utf-8") == (DOCS / PAGE).read_text(encoding="utf-8")
 
 
-def test_every_study_has_results_and_a_table() -> None:
+def test_every_result_has_a_table() -> None:
     studies = {json.loads(file.read_text(encoding="utf-8"))["study"] for file in DOCS.glob("*.json")}
-    assert studies == set(TABLES)
+    assert {"closed_loop", "iterations"} <= studies <= set(TABLES)

@@ -19,7 +19,7 @@ from dpvp.bench.closed_loop import STEPS, ClosedLoop, Trial
 from dpvp.bench.reference import Reference, ReferenceSolver
 from dpvp.bench.variants import Variant
 from dpvp.plan import Array
-from dpvp.ros.lifeline import DIE_WITH_PARENT, hold_lifeline
+from dpvp.ros.lifeline import hold_lifeline, lifeline
 from dpvp.scenario import Scenario, ScenarioConfig
 
 P = ParamSpec("P")
@@ -55,7 +55,7 @@ class Worker:
     def _new_pool(log: Path) -> ProcessPoolExecutor:
         os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when the process loads the solver
         context = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(1, context, initializer=_begin, initargs=(log,))
+        return ProcessPoolExecutor(1, context, initializer=_begin, initargs=(log, lifeline()))
 
 
 @dataclass(frozen=True)
@@ -108,9 +108,9 @@ def _reference_solver(job: Job) -> ReferenceSolver:
     return ReferenceSolver(job.scenario(), job.steps)
 
 
-def _begin(log: Path) -> None:
+def _begin(log: Path, environment: dict[str, str]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    os.environ[DIE_WITH_PARENT] = "1"
+    os.environ |= environment
     hold_lifeline()
     with log.open("ab") as file:
         os.dup2(file.fileno(), 1)

@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args, get_origin
 from dpvp.config import validate
 from dpvp.errors import EnvironmentProblem
 from dpvp.record.rundir import new_run_dir, resolved
-from dpvp.ros.lifeline import DIE_WITH_PARENT
+from dpvp.ros.lifeline import lifeline
 from dpvp.ros.processes import Bringup, ProcessSpec, bringup_processes, installed, missing_packages
 from dpvp.scenario import Scenario, load_scenario, scenario_names
 
@@ -124,11 +124,11 @@ def _process(spec: ProcessSpec, namespace: str) -> Any:
     from launch_ros.actions import Node
 
     # `ros2 launch` leaves its nodes behind when it gets SIGTERM or is killed: ours are told to end then
-    lifeline = {DIE_WITH_PARENT: "1"} if spec.package == "dpvp" else {}
+    ours = lifeline() if spec.package == "dpvp" else {}
     common: dict[str, Any] = {
         "output": "screen",
         "emulate_tty": True,
-        "additional_env": lifeline | dict(spec.environment),
+        "additional_env": ours | dict(spec.environment),
         "sigterm_timeout": str(spec.patience),
     }
     if not spec.package:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
-from dpvp.ros.lifeline import DIE_WITH_PARENT
+from dpvp.ros.lifeline import lifeline
 from dpvp.ros.processes import ProcessSpec
 
 PATIENCE = (20.0, 5.0)  # s granted after SIGINT (the recorder draws its picture) and after SIGTERM
@@ -93,7 +93,7 @@ def _start(spec: ProcessSpec, log: Path) -> subprocess.Popen[bytes]:
             stdout=out,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
-            env=ros_environment() | {DIE_WITH_PARENT: "1"} | dict(spec.environment),
+            env=ros_environment() | lifeline() | dict(spec.environment),
             start_new_session=True,
         )
 

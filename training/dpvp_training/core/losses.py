@@ -37,7 +37,7 @@ def metric_of(hessians: Array) -> Array:
 
 def robust(squares: Tensor) -> Tensor:
     """Return squared errors as they are where small, and about twice their root where large (pseudo-Huber)."""
-    return 2.0 * ((1.0 + squares).sqrt() - 1.0)
+    return 2.0 * squares / ((1.0 + squares).sqrt() + 1.0)
 
 
 @dataclass(frozen=True, eq=False)

@@ -50,7 +50,7 @@ def draw_portrait(
     picture = RunPicture(
         title=f"{setting.problem}: value and policy",
         curves=read_curves(metrics),
-        value=_slice(arena, setting, asks[0], executor),
+        value=_slice(arena, setting, _at_rest(arena, asks), executor),
         cold=np.array([sitting.cold for sitting in seen]),
         warm=np.array([sitting.warm for sitting in seen if sitting.warm >= 0]),
         t=np.arange(NODES + 1) * np.float64(arena.problem.task.dt),
@@ -94,10 +94,18 @@ def solved_cost(setting: Setting, ask: Ask) -> float:
     return cost if np.isfinite(cost) else np.nan
 
 
+def _at_rest(arena: Arena, asks: list[Ask]) -> Ask:
+    """Return the first goal at which the controller arrives, with the state in which it rests there."""
+    for ask in asks:
+        trial = arena.run(Way(10, "value", policy=True), ask)
+        if trial.reached:
+            return Ask(trial.xs[-1].copy(), ask.goal, 0)
+    return asks[0]
+
+
 def _slice(arena: Arena, setting: Setting, ask: Ask, executor: Executor) -> ValueSlice:
-    """Slice the value through where the controller comes to rest, over the two entries that cost most."""
-    task, value = arena.problem.task, ValueFunction(arena.artifact)
-    rest = arena.run(Way(10, "value"), ask).xs[-1].copy()
+    """Slice the value through the state of `ask`, at rest at its goal, over the two entries that cost most."""
+    task, value, rest = arena.problem.task, ValueFunction(arena.artifact), ask.start
     state = task.ocp(1, TerminalWeights()).problem.terminalModel.state
     widths = np.diff(arena.artifact.ranges.x, axis=0)[0][-task.robot.ndx :] * REACH
     costs = np.diag(value.derivatives(rest, ask.goal).hessian) * widths**2
