@@ -24,7 +24,7 @@ from dpvp.worlds.mujoco import MujocoWorld
 from unlearned import UNLEARNED
 
 Array = NDArray[np.float64]
-WITHIN = 20.0  # s, as the scenario has it: optimal by the published cost is slow over the last centimetre
+WITHIN = 20.0  # s: optimal by the published cost is slow over the last centimetre
 SETTLE = 0.5  # s that the goal must stay reached
 Change = Callable[[MujocoWorld], None]
 
