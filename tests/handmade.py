@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from dpvp.learned.artifact import Pair, seal
-from dpvp.learned.contract import PAIRS, describe_robot
+from dpvp.learned.contract import PAIRS, RangesSpec, describe_robot, describe_task
 from dpvp.robot import Robot
 from dpvp.tasks.task import Task
 
@@ -186,20 +186,17 @@ def replace_graph(folder: Path, head: str, content: bytes) -> None:
 
 
 def _description(robot: Robot, task: Task, graphs: dict[str, Any], x: tuple[Array, Array], goals: Array) -> Any:
+    ranges = {
+        "x": {"lower": x[0].tolist(), "upper": x[1].tolist()},
+        "goal": {"lower": goals[0].tolist(), "upper": goals[1].tolist()},
+    }
     return {
         "robot": describe_robot(robot),
-        "task": {
-            "kind": task.kind,
-            "goal_layout": [{"name": axis, "unit": "m"} for axis in "xyz"[: task.goal_size]],
-            "costs": dict(task.costs),
-        },
+        "task": describe_task(task, RangesSpec.model_validate(ranges)),
         "dt": task.dt,
         "horizon": 30,
         "graphs": graphs,
-        "ranges": {
-            "x": {"lower": x[0].tolist(), "upper": x[1].tolist()},
-            "goal": {"lower": goals[0].tolist(), "upper": goals[1].tolist()},
-        },
+        "ranges": ranges,
         "training": {"system": "handmade", "config": {}, "seed": 0, "commit": "none", "libraries": {"onnx": "any"}},
         "metrics": {"cost": {"value": 1.0, "baseline": 2.0}},
     }

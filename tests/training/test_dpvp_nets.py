@@ -120,11 +120,11 @@ def test_fitting_reduces_every_loss(problem: Problem, nodes: Nodes, order: str) 
     loss = ValueLoss(net, nodes, ValueLossConfig(curvature_share=1.0))
     rows = torch.arange(len(nodes)).expand(2, -1)
     before = float(loss(rows, torch.Generator().manual_seed(1))[order].detach())
-    fit = Fit(net, loss, len(nodes), 2, FitConfig(epochs=150, batch=64, average=0.9), torch.Generator().manual_seed(2))
+    fit = Fit(net, loss, len(nodes), 2, FitConfig(epochs=400, batch=64, average=0.9), torch.Generator().manual_seed(2))
     while not fit.finished:
         fit.epoch()
     net.load_state_dict(fit.result)
-    assert float(loss(rows, torch.Generator().manual_seed(1))[order].detach()) < 0.7 * before
+    assert float(loss(rows, torch.Generator().manual_seed(1))[order].detach()) < 0.5 * before
 
 
 def test_curvature_loss_vanishes_for_a_quadratic(problem: Problem, nodes: Nodes) -> None:
@@ -169,17 +169,17 @@ def test_metric_of_hessians(seed: int, n: int, scale: float) -> None:
     factors = rng.normal(size=(50, n, n))
     hessians = factors @ factors.transpose(0, 2, 1)
     found = metric_of(hessians)
-    units = rng.uniform(0.5, 2.0, n)
+    units = rng.uniform(0.1, 10.0, n)
     other = metric_of(scale * hessians * np.outer(units, units))
     np.testing.assert_allclose(other @ other.T, scale * (found @ found.T) * np.outer(units, units), rtol=1e-6)
     assert np.linalg.eigvalsh(found @ found.T).min() > 0.0
 
 
-def test_what_no_cost_depends_on_is_no_steep_wall() -> None:
+@pytest.mark.parametrize("nothing", [0.0, 1e-15])
+def test_what_no_cost_depends_on_has_no_say(nothing: float) -> None:
     """The last joint of the arm turns a ball about itself: its rows of all Hessians are zero."""
-    hessians = np.tile(np.diag([1.0, 0.5, 1e-15]), (10, 1, 1))
-    slopes = np.linalg.inv(metric_of(hessians))
-    assert np.abs(slopes).max() < 1000.0
+    slopes = np.linalg.inv(metric_of(np.tile(np.diag([1.0, 0.5, nothing]), (10, 1, 1))))
+    np.testing.assert_allclose(slopes, np.diag([1.0, 2.0**0.5, 0.0]), atol=1e-3)
 
 
 @given(st.floats(0.0, 1e9))

@@ -16,7 +16,7 @@ import torch
 import networks
 from dpvp.errors import EnvironmentProblem
 from dpvp.learned.artifact import load_artifact
-from dpvp.learned.contract import ArtifactError, Box, EnsembleSpec, GoalEntry, Metric, RangesSpec, TrainingSpec
+from dpvp.learned.contract import ArtifactError, Box, EnsembleSpec, Metric, RangesSpec, TrainingSpec
 from dpvp.learned.policy import Policy
 from dpvp.learned.value import ValueFunction
 from dpvp.robot import Robot
@@ -45,7 +45,6 @@ def value(module: torch.nn.Module) -> HeadExport:
 
 def write(folder: Path, task: Task, heads: Mapping[Any, HeadExport], **changes: Any) -> Path:
     arguments: dict[str, Any] = {
-        "goal_layout": [GoalEntry(name=axis, unit="m") for axis in "xyz"],
         "horizon": 10,
         "ranges": RANGES,
         "training": TRAINING,

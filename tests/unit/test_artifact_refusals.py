@@ -103,6 +103,14 @@ CONTRACT: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
         lambda c: c["task"]["costs"].update(jerk=[0.0]),
         r"task\.costs\.jerk\.0: expected \(absent\), found 0\.0; ",
     ),
+    "features of another convention": (
+        lambda c: c["task"]["features"].__setitem__(4, 9.0),
+        r"task\.features\.4: expected -?0\.\d+, found 9\.0; it was learned from other features than this dpvp computes",
+    ),
+    "fewer features": (
+        lambda c: c["task"]["features"].pop(),
+        r"task\.features: expected 24 numbers, found 23 numbers; it was learned from other features",
+    ),
     "value without residual": (
         lambda c: c["graphs"].pop("residual"),
         r"graphs: expected both or none of the heads `value` and `residual`, found policy, value; seal it again$",

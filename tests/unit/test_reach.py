@@ -57,6 +57,11 @@ class Reference:
         pinocchio.framesForwardKinematics(self.model, self.data, q)
         return np.array(self.data.oMf[self.frame].translation)
 
+    def turn(self, q: Array) -> Array:
+        """How far the first link has turned."""
+        pinocchio.framesForwardKinematics(self.model, self.data, q)
+        return np.array(self.data.oMi[1].rotation)
+
     def cost(self, x: Array, u: Array, goal: Array) -> float:
         q, v = np.split(x, 2)
         gravity = pinocchio.rnea(self.model, self.data, q, np.zeros(7), np.zeros(7))
@@ -399,20 +404,29 @@ class TestMeasures:
     def test_residual_and_its_jacobian(self, task: ReachTask, reference: Reference, goal: Array, seed: int) -> None:
         x, _ = draw(seed)
         e, jacobian = task.residual(x, goal)
-        np.testing.assert_allclose(e, reference.position(x[:7]) - goal, atol=1e-12)
-        expected = slope(lambda z: reference.position(z[:7]), x).T
-        np.testing.assert_allclose(jacobian, expected, atol=1e-8)
+        np.testing.assert_allclose(e, reference.turn(x[:7]).T @ (reference.position(x[:7]) - goal), atol=1e-12)
+        np.testing.assert_allclose(jacobian, slope(lambda z: task.residual(z, goal)[0], x).T, atol=1e-8)
         assert task.error(x, goal) == pytest.approx(np.linalg.norm(e))
 
     @pytest.mark.parametrize("seed", range(4))
-    def test_features_and_their_derivative(self, task: ReachTask, goal: Array, seed: int) -> None:
+    def test_features_and_their_derivative(self, task: ReachTask, reference: Reference, goal: Array, seed: int) -> None:
         x, _ = draw(seed)
         f, f_x = task.features(x, goal)
-        e, jacobian = task.residual(x, goal)
-        np.testing.assert_array_equal(f[:3], e)
-        np.testing.assert_allclose(f[3:], jacobian[:, :7].ravel(), atol=1e-12)
+        np.testing.assert_array_equal(f[:3], task.residual(x, goal)[0])
+        jacobian = slope(lambda z: reference.position(z[:7]), x).T[:, :7]
+        np.testing.assert_allclose(f[3:].reshape(3, 7), reference.turn(x[:7]).T @ jacobian, atol=1e-8)
         np.testing.assert_array_equal(f, task.observe(x, goal))
         np.testing.assert_allclose(f_x, slope(lambda z: task.observe(z, goal), x).T, atol=1e-8)
+
+    @pytest.mark.parametrize("seed", range(4))
+    def test_features_do_not_know_how_the_first_joint_has_turned(
+        self, task: ReachTask, reference: Reference, goal: Array, seed: int
+    ) -> None:
+        x, _ = draw(seed)
+        other = x.copy()
+        other[0] += 1.0
+        turned = reference.turn(other[:7]) @ reference.turn(x[:7]).T @ goal
+        np.testing.assert_allclose(task.observe(other, turned), task.observe(x, goal), atol=1e-12)
 
     @pytest.mark.parametrize(
         ("distance", "speed", "there"),

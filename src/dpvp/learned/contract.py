@@ -51,6 +51,8 @@ from dpvp.tasks.task import Machine, Task
 FILE = "artifact.yaml"
 SCHEMA_VERSION = 1
 PAIRS = 10  # recorded input/output pairs of every graph
+GOLDEN_RATIO = 0.6180339887498949
+OTHER_FEATURES = "it was learned from other features than this dpvp computes: train again"
 
 Head = Literal["policy", "trajectory", "value", "residual", "critic", "primitive"]
 Precision = Literal["float32", "float64"]
@@ -108,6 +110,9 @@ class TaskSpec(Config):
     kind: Text
     goal_layout: tuple[GoalEntry, ...]
     costs: dict[str, JsonValue] = Field(description="`Task.costs`: what a node costs")
+    features: tuple[float, ...] = Field(
+        description="`Task.observe` at `probe`: what the graph of the value was fed with"
+    )
 
 
 class Box(Config):
@@ -240,6 +245,36 @@ def describe_robot(robot: Machine) -> dict[str, Any]:
     return {"name": robot.name, "model_hash": robot.model_hash, "joint_names": list(robot.own_names)}
 
 
+def check_ranges(file: Path, ranges: RangesSpec, task: Task) -> None:
+    """Refuse ranges of other states or goals than those of `task`.
+
+    Raises:
+        ArtifactError: naming the one that differs.
+    """
+    for name, box, size in (("x", ranges.x, task.robot.nx), ("goal", ranges.goal, task.goal_size)):
+        if len(box.lower) != size:
+            raise ArtifactError(file, f"ranges.{name}", f"{size} numbers", f"{len(box.lower)} numbers")
+
+
+def describe_task(task: Task, ranges: RangesSpec) -> dict[str, Any]:
+    """Return the `task` section of a contract with these `ranges`."""
+    return {
+        "kind": task.kind,
+        "goal_layout": [{"name": name, "unit": unit} for name, unit in task.goal_layout],
+        "costs": dict(task.costs),
+        "features": task.observe(*probe(ranges)).tolist(),
+    }
+
+
+def probe(ranges: RangesSpec) -> tuple[Array, Array]:
+    """Return a state (nx,) and a goal within `ranges` in which no two numbers are alike."""
+    lower, upper = (np.array([*getattr(ranges.x, side), *getattr(ranges.goal, side)]) for side in ("lower", "upper"))
+    x, goal = np.split(
+        lower + np.arange(1, len(lower) + 1) * GOLDEN_RATIO % 1.0 * (upper - lower), [len(ranges.x.lower)]
+    )
+    return x, goal
+
+
 def check_owner(file: Path, contract: Contract, robot: Machine, task: Task) -> None:
     """Refuse an artifact of another robot or task.
 
@@ -251,11 +286,11 @@ def check_owner(file: Path, contract: Contract, robot: Machine, task: Task) -> N
         if expected != found:
             raise ArtifactError(file, field, expected, found, hint)
 
-    mine, its = describe_robot(robot), contract.robot
-    require("robot.name", mine["name"], its.name)
+    own, its = describe_robot(robot), contract.robot
+    require("robot.name", own["name"], its.name)
     changed = f"the model of {robot.name} is not the one of the training: train again"
-    require("robot.model_hash", mine["model_hash"], its.model_hash, changed)
-    require("robot.joint_names", ", ".join(mine["joint_names"]), ", ".join(its.joint_names), "in this order")
+    require("robot.model_hash", own["model_hash"], its.model_hash, changed)
+    require("robot.joint_names", ", ".join(own["joint_names"]), ", ".join(its.joint_names), "in this order")
     ranges = contract.ranges
     require("task.kind", task.kind, contract.task.kind)
     numbers, its_numbers = task.goal_layout, [(entry.name, entry.unit) for entry in contract.task.goal_layout]
@@ -266,8 +301,12 @@ def check_owner(file: Path, contract: Contract, robot: Machine, task: Task) -> N
         here, there = (_leaves(costs, "task.costs") for costs in (task.costs, contract.task.costs))
         for key in [*here, *there]:
             require(key, here.get(key, "(absent)"), there.get(key, "(absent)"), "it was learned under other costs")
-    require("ranges.x", f"{robot.nx} numbers", f"{len(ranges.x.lower)} numbers")
-    require("ranges.goal", f"{task.goal_size} numbers", f"{len(ranges.goal.lower)} numbers")
+    check_ranges(file, ranges, task)
+    if "value" in contract.graphs:
+        now, then = task.observe(*probe(ranges)), np.array(contract.task.features)
+        require("task.features", f"{len(now)} numbers", f"{len(then)} numbers", OTHER_FEATURES)
+        for i in np.flatnonzero(~np.isclose(now, then, rtol=1e-6, atol=1e-9)):
+            require(f"task.features.{i}", float(now[i]), float(then[i]), OTHER_FEATURES)
 
 
 def _leaves(tree: Any, key: str) -> dict[str, Any]:

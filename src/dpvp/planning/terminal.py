@@ -19,13 +19,13 @@ Slopes = tuple[Array, Array] | None  # gradient (ndx,) and Gauss-Newton Hessian 
 
 
 STEP = 1e-5  # rad and the like, of differences in the tangent of the state
+KEPT = 4  # answers: solvers ask for the same state several times, guesses are ranked before one of them is taken
 
 
 @dataclass(frozen=True, eq=False)
 class _Answer:
     """What was found at a state."""
 
-    state: bytes
     verdict: Verdict
     cost: float
     slopes: Slopes
@@ -49,13 +49,13 @@ class ValueTerminal(crocoddyl.ActionModelAbstract):  # type: ignore[misc]
         self._fallback, self._fallback_data = model, model.createData()
         self._value, self._trust = value, Trust(value.ranges, value.ensemble)
         self._goal = np.full(task.goal_size, np.nan)
-        self._last: _Answer | None = None  # solvers and checks ask for the same state several times in turn
+        self._known: dict[bytes, _Answer] = {}  # by state
 
     def aim(self, goal: Array) -> None:
         """Set the goal, in the task's units."""
         if goal.tobytes() == self._goal.tobytes():
             return
-        self._goal, self._last = np.array(goal, dtype=np.float64), None
+        self._goal, self._known = np.array(goal, dtype=np.float64), {}
         self._fallback_goal.reference = self._goal
         self._trust.aim(self._goal)
 
@@ -83,25 +83,29 @@ class ValueTerminal(crocoddyl.ActionModelAbstract):  # type: ignore[misc]
         data.Lx, data.Lxx = slopes
 
     def _at(self, x: Array, *, slopes: bool) -> _Answer:
-        """Evaluate, if the last answer is not one to this question."""
-        last, state = self._last, x.tobytes()
-        if last is None or last.state != state or (slopes and last.slopes is None):
-            self._last = last = self._evaluated(x, state, slopes=slopes)
-        return last
+        """Evaluate, if none of the last answers is one to this question."""
+        known, state = self._known, x.tobytes()
+        answer = known.pop(state, None)
+        if answer is None or (slopes and answer.slopes is None):
+            answer = self._evaluated(x, slopes=slopes)
+        known[state] = answer
+        if len(known) > KEPT:
+            del known[next(iter(known))]
+        return answer
 
-    def _evaluated(self, x: Array, state: bytes, *, slopes: bool) -> _Answer:
+    def _evaluated(self, x: Array, *, slopes: bool) -> _Answer:
         believed = self._trust.in_range(x)
         if believed == 0.0:  # spares the graph
-            return _Answer(state, self._trust.verdict(0.0, 0.0), *self._quadratic(x, slopes=slopes))
+            return _Answer(self._trust.verdict(0.0, 0.0), *self._quadratic(x, slopes=slopes))
         found = self._value.derivatives(x, self._goal) if slopes else self._value.value(x, self._goal)
         agreed = self._trust.in_agreement(found)
         verdict = self._trust.verdict(believed, agreed)
         if agreed == 0.0:
-            return _Answer(state, verdict, *self._quadratic(x, slopes=slopes))
+            return _Answer(verdict, *self._quadratic(x, slopes=slopes))
         if believed == agreed == 1.0:
             learned = (found.gradient, found.hessian) if isinstance(found, Derivatives) else None
-            return _Answer(state, verdict, found.value, learned)
-        return _Answer(state, verdict, *self._blended(x, believed * agreed, found))
+            return _Answer(verdict, found.value, learned)
+        return _Answer(verdict, *self._blended(x, believed * agreed, found))
 
     def _blended(self, x: Array, w: float, found: Estimate) -> tuple[float, Slopes]:
         q, fallback = self._quadratic(x, slopes=isinstance(found, Derivatives))

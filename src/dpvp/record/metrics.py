@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from array import array
 from collections import deque
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from dpvp.jsonfile import to_json
 from dpvp.plan import Array
 from dpvp.scenario import Scenario
 
@@ -132,16 +132,8 @@ class RunMetrics:
 def write_metrics(file: Path, summary: Mapping[str, Any]) -> None:
     """Write `summary` as JSON, NaN and infinity as null; a reader sees the old content or the new, never a half."""
     part = file.with_name(f".{file.name}.part")
-    part.write_text(json.dumps(_without_nan(summary), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    part.write_text(to_json(summary), encoding="utf-8")
     part.replace(file)
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _peak(peak: float, values: ArrayLike, limits: Array) -> float:

@@ -180,21 +180,22 @@ class ReachTask:
         return point
 
     def residual(self, x: Array, goal: Array) -> tuple[Array, Array]:
-        """Return e = p(q) - goal (3,), m, and de/dx (3, ndx) = [J 0]."""
-        position, jacobian = self._tip.position_and_jacobian(x[: self.robot.nq])
-        return position - goal, np.hstack([jacobian, np.zeros((3, self.robot.nv))])
+        """Return e (3,), m, from the goal to the tip in the axes of the first link, and de/dx (3, ndx)."""
+        f, by_x = self.features(x, goal)
+        return f[:3], by_x[:3]
 
     def observe(self, x: Array, goal: Array) -> Array:
-        """Return [e; J row by row], m and m/rad: what a reach costs depends on J(q)."""
-        position, jacobian = self._tip.position_and_jacobian(x[: self.robot.nq])
-        return np.concatenate([position - goal, jacobian.ravel()])
+        """Return [e; J row by row], m and m/rad, in the axes of the first link: what a reach costs depends on J(q)."""
+        e, jacobian = self._tip.seen(x[: self.robot.nq], goal)
+        return np.concatenate([e, jacobian.ravel()])
 
     def features(self, x: Array, goal: Array) -> tuple[Array, Array]:
         """Return what `observe` returns, and its derivative."""
-        position, jacobian, slope = self._tip.derivatives(x[: self.robot.nq])
-        by_q = np.concatenate([jacobian, slope.reshape(jacobian.size, -1)])
-        f = np.concatenate([position - goal, jacobian.ravel()])
-        return f, np.hstack([by_q, np.zeros((len(f), self.robot.nv))])
+        nv = self.robot.nv
+        e, jacobian, e_q, jacobian_q = self._tip.seen_derivatives(x[: self.robot.nq], goal)
+        by_x = np.zeros((3 + 3 * nv, 2 * nv))
+        by_x[:3, :nv], by_x[3:, :nv] = e_q, jacobian_q.reshape(3 * nv, nv)
+        return np.concatenate([e, jacobian.ravel()]), by_x
 
     def error(self, x: Array, goal: Array) -> float:
         """Distance of the end effector from the goal, m."""

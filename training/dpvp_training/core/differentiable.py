@@ -64,6 +64,10 @@ class Chain(nn.Module):
         factors = torch.chunk(self._poses(q) @ self.to_jacobian, 4, dim=1)
         return (factors[0] * factors[1] - factors[2] * factors[3]).reshape(-1, 3, self._n)
 
+    def turn(self, q: Tensor) -> Tensor:
+        """Return the rotations (B, 3, 3) of the first link in the postures (B, nq), rad."""
+        return self._poses(q)[:, :12].reshape(-1, 3, 4)[:, :, :3]
+
     def gravity(self, q: Tensor) -> Tensor:
         """Return the torques (B, nv), Nm, that balance gravity in the postures (B, nq), rad."""
         levers, moments = torch.chunk(self._poses(q) @ self.to_gravity, 2, dim=1)

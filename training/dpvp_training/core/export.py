@@ -26,12 +26,13 @@ from dpvp.learned.contract import (
     FILE,
     PAIRS,
     EnsembleSpec,
-    GoalEntry,
     Head,
     Metric,
     RangesSpec,
     TrainingSpec,
+    check_ranges,
     describe_robot,
+    describe_task,
 )
 from dpvp.plan import Array
 from dpvp.tasks.task import Task
@@ -74,7 +75,6 @@ def write_artifact(
     *,
     task: Task,
     heads: Mapping[Head, HeadExport],
-    goal_layout: Sequence[GoalEntry],
     horizon: int,
     ranges: RangesSpec,
     training: TrainingSpec,
@@ -88,7 +88,6 @@ def write_artifact(
         folder: new, or an artifact to replace.
         task: that the artifact is for; its robot is that of the artifact.
         heads: what was learned.
-        goal_layout: name and unit of each number of a goal.
         horizon: control nodes of the problems in the training data.
         ranges: of states and goals in the training data.
         training: how to make it again.
@@ -103,11 +102,12 @@ def write_artifact(
     """
     if folder.exists() and not (folder / FILE).is_file():
         raise EnvironmentProblem(f"{folder}: exists and is not an artifact; choose another folder")
+    check_ranges(folder / FILE, ranges, task)
     asked = [_ask(task, rng) for _ in range(PAIRS)]
     pairs: dict[str, list[Pair]] = {head: [_pair(export, inputs) for inputs in asked] for head, export in heads.items()}
     description = {
         "robot": describe_robot(task.robot),
-        "task": {"kind": task.kind, "goal_layout": [_plain(entry) for entry in goal_layout], "costs": dict(task.costs)},
+        "task": describe_task(task, ranges),
         "dt": task.dt,
         "horizon": horizon,
         "graphs": {head: _describe(head, export, pairs[head][0]) for head, export in heads.items()},

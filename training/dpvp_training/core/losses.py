@@ -22,14 +22,16 @@ from torch import Tensor
 
 from dpvp.plan import Array
 
-LEAST_SHARE = 1e-4  # of the trace: what no cost depends on, as the turn of a last joint, must not become a steep wall
+LEAST_SHARE = 1e-9  # of the trace: what has less, as the turn of a last joint, no cost depends on, and it has no say
 LEAST_CORRELATION = 0.03  # eigenvalues of the scaled metric below are raised to it: flat directions are not steep walls
 
 
 def metric_of(hessians: Array) -> Array:
     """Return the lower factor L (n, n), H = L Lᵀ, of the mean of positive semi-definite matrices (N, n, n)."""
     mean = np.mean(np.asarray(hessians, dtype=np.float64), axis=0)
-    scale = np.sqrt(np.maximum(np.diag(mean), LEAST_SHARE * np.trace(mean)))
+    costs = np.diag(mean)
+    # a direction without a cost is made as stiff as can be: errors in it would otherwise count for more than all others
+    scale = np.sqrt(np.where(costs > LEAST_SHARE * np.trace(mean), costs, np.trace(mean) / LEAST_SHARE))
     values, vectors = np.linalg.eigh(mean / np.outer(scale, scale))
     correlation = (vectors * np.maximum(values, LEAST_CORRELATION)) @ vectors.T
     return np.asarray(scale[:, None] * np.linalg.cholesky(correlation))

@@ -52,10 +52,3 @@ class EnsembleMlp(nn.Module):
         """Return the outputs (members, B, out) for the last hidden activations (members, B, width)."""
         outputs: Tensor = torch.baddbmm(self.biases[-1], last, self.weights[-1])
         return outputs
-
-    def hidden_jacobian(self, activations: Sequence[Tensor]) -> Tensor:
-        """Return d(last hidden activation)/d(input), transposed: (members, in, width), for activations of one row."""
-        slope: Tensor = self.weights[0] * (1.0 - activations[0] ** 2)
-        for weight, activation in zip(list(self.weights)[1:-1], activations[1:], strict=True):
-            slope = torch.bmm(slope, weight) * (1.0 - activation**2)
-        return slope

@@ -20,13 +20,15 @@ class ReachGeometry(Geometry):
         self._nq = robot.nq
 
     def residual(self, x: Tensor, goal: Tensor) -> Tensor:
-        """Return p(q) - goal (B, 3), m; see `Geometry.residual`."""
-        return self.chain.position(x[:, : self._nq]) - goal
+        """Return e (B, 3), m, in the axes of the first link; see `Geometry.residual`."""
+        return self.features(x, goal)[:, :3]
 
     def features(self, x: Tensor, goal: Tensor) -> Tensor:
-        """Return [e; J row by row] (B, 3 + 3 nv), m and m/rad; see `Geometry.features`."""
+        """Return [e; J row by row] (B, 3 + 3 nv), m and m/rad, in the axes of the first link."""
         q = x[:, : self._nq]
-        return torch.cat([self.chain.position(q) - goal, self.chain.jacobian(q).flatten(1)], dim=1)
+        world = torch.cat([(self.chain.position(q) - goal)[:, :, None], self.chain.jacobian(q)], dim=2)
+        seen = self.chain.turn(q).transpose(1, 2) @ world
+        return torch.cat([seen[:, :, 0], seen[:, :, 1:].flatten(1)], dim=1)
 
     def rest_control(self, x: Tensor) -> Tensor:
         """Return the gravity torques (B, nu), Nm."""

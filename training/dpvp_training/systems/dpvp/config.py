@@ -31,6 +31,12 @@ class StudyConfig(Config):
         0, ge=0, description="nodes of a first, easier solve with a quadratic end; 0: straight to the whole horizon"
     )
     preview: int = Field(5, gt=0, description="nodes of the controller that shows where short horizons really go")
+    from_rest: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="share of items of later rounds that are solved from rest too: other optima are there",
+    )
     fallback: tuple[float, float] = Field(
         (1.0, 1.0), description="weights of goal and velocity in the quadratic that stands in for a value not believed"
     )

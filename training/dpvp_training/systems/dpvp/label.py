@@ -43,6 +43,7 @@ class Study:
         approach: nodes of a first, easier solve with a quadratic end, from which the guess `hold` comes; 0: none.
         preview: nodes of the short horizon that finds initial guesses; 0 where there is no value.
         fallback: weights of goal and velocity in the quadratic that stands in for a value not believed.
+        from_rest: share of items that are solved from rest too, where the short horizon has found a guess.
     """
 
     problem: str
@@ -54,6 +55,7 @@ class Study:
     approach: int = 0
     preview: int = 0
     fallback: tuple[float, float] = (1.0, 1.0)
+    from_rest: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,8 +114,9 @@ class Labeller:
         if followed is not None:
             on_the_way = int(rng.integers(1, self._study.keep))
             solves.append((followed[0][on_the_way], (followed[0][on_the_way:], followed[1][on_the_way:])))
+        from_rest = rng.random() < self._study.from_rest
         for k, (start, guess) in enumerate(solves):
-            cost = self.solve(start, ask.goal, [guess], iterations, from_rest=k == 0)
+            cost = self.solve(start, ask.goal, [guess], iterations, from_rest=from_rest and k == 0)
             if np.isfinite(cost):
                 parts.append(self._nodes(ask.goal))
             first = cost if k == 0 else first

@@ -73,6 +73,13 @@ class Frame(nn.Module):
         s = torch.cat([x[..., list(shape.seen)], z, f[..., shape.ne :]], dim=-1)
         return z, (s - self.centre) / self.scale
 
+    def linear(self) -> tuple[Tensor, Tensor]:
+        """Return the matrices (nz, nx + nf) and (ns, nx + nf) of `forward` in y = [x f]; the s at y = 0 is left out."""
+        shape = self.shape
+        y = torch.eye(shape.nx + shape.nf, dtype=self.base.dtype)
+        z, s = self(y[:, : shape.nx], y[:, shape.nx :])
+        return z.T, (s + self.centre / self.scale).T
+
 
 class ValueNet(nn.Module):
     """Ensemble of residuals r = (E + N_θ(s)) A z, `rows` each; V is the mean of their ½ ‖r‖²."""
@@ -112,12 +119,19 @@ class ValueNet(nn.Module):
 
 
 class ValueGraph(nn.Module):
-    """What is exported of a ValueNet: r, R_x and R_f for one row, by forward differentiation written out.
+    """What is exported of a ValueNet: r, R_x and R_f for one row, by backward differentiation written out.
 
-    The members are stacked and scaled by 1/√members, so that ½ ‖r‖² is their mean; see `dpvp.learned.contract`.
+    The members are stacked and scaled by 1/√members, so that ½ ‖r‖² is their mean; see `dpvp.learned.contract`. A graph
+    of few operations is a fast one: what the frame does is part of the first layer, which all members have in common.
     """
 
-    share: Tensor
+    first: Tensor
+    first_bias: Tensor
+    first_back: Tensor
+    to_z: Tensor
+    last: Tensor
+    last_bias: Tensor
+    last_by_z: Tensor
 
     def __init__(self, net: ValueNet, ndx: int) -> None:
         """Export `net` for a state with a tangent of `ndx` entries.
@@ -126,36 +140,47 @@ class ValueGraph(nn.Module):
             ValueError: the net sees entries of a state that is not its own tangent.
         """
         super().__init__()
-        shape = net.frame.shape
+        frame, shape = net.frame, net.frame.shape
         if (shape.rest or shape.seen) and ndx != shape.nx:
             raise ValueError(f"states of {shape.nx} numbers with a tangent of {ndx}: let the features say all")
-        self.net, self.ndx = net, ndx
-        # a tensor, because the exporter turns plain numbers into single precision
-        self.register_buffer("share", net.frame.base.new_tensor(net.members**-0.5))
-        # columns of dr/d[x seen; v; zeros] in the order of x
-        order = [*shape.seen, *shape.rest]
-        self._columns = [order.index(i) if i in order else len(order) for i in range(ndx)]
+        self._nx, self._ndx, self._members, self._rows = shape.nx, ndx, net.members, net.rows
+        weights, biases = ([p.detach() for p in ps] for ps in (net.mlp.weights, net.mlp.biases))
+        to_z, to_s = frame.linear()  # of y = [x f]
+        first = to_s.T @ weights[0]  # (members, ny, width)
+        bias = biases[0] - (frame.centre / frame.scale)[None] @ weights[0]
+        by_row = weights[-1].unflatten(2, (net.rows, shape.nz)).permute(0, 2, 1, 3)  # (members, rows, width, nz)
+        buffers = {
+            "first": first.permute(1, 0, 2).flatten(1),
+            "first_bias": bias.permute(1, 0, 2).flatten(1),
+            "first_back": first.transpose(1, 2),
+            "to_z": net.members**-0.5 * to_z,
+            "last": weights[-1],
+            "last_bias": biases[-1] + net.unit.flatten(),
+            "last_by_z": by_row.flatten(0, 2),
+        }
+        for name, values in buffers.items():
+            self.register_buffer(name, values.contiguous().clone())
+        self.middle = nn.ParameterList(weights[1:-1])
+        self.middle_bias = nn.ParameterList(biases[1:-1])
+        self.middle_back = nn.ParameterList([weight.transpose(1, 2).contiguous() for weight in weights[1:-1]])
 
     def forward(self, x: Tensor, f: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return r (1, nr), R_x (nr, ndx) and R_f (nr, nf) for x (1, nx) and f (1, nf)."""
-        net, shape = self.net, self.net.frame.shape
-        z, s = net.frame(x, f)
-        activations = net.mlp.hidden(s.expand(net.members, 1, shape.ns))
-        matrix = net.matrix(net.mlp.outputs(activations[-1]))[:, 0]  # (E, rows, nz)
-        r = matrix @ z[0]
-        # N_θ(s) z as a function of s: the last layer contracted with z before the chain of tangents
-        # (as one product of matrices: in three dimensions the exporter makes it hundreds of small ones)
-        weight = (net.mlp.weights[-1].reshape(-1, shape.nz) @ z.T).reshape(
-            net.members, -1, net.rows
-        )  # (E, width, rows)
-        slope = torch.bmm(net.mlp.hidden_jacobian(activations), weight) / net.frame.scale[:, None]  # (E, ns, rows)
-        by_seen, by_z, by_more = torch.split(slope, [len(shape.seen), shape.nz, shape.nf - shape.ne], dim=1)
-        by_ev = (by_z.transpose(1, 2) + matrix) @ net.frame.base  # (E, rows, nz), of [e; v]
-        by_e, by_v = torch.split(by_ev, [shape.ne, len(shape.rest)], dim=2)
-        r_f = torch.cat([by_e, by_more.transpose(1, 2)], dim=2)
-        known = torch.cat([by_seen.transpose(1, 2), by_v, torch.zeros_like(r)[..., None]], dim=2)
-        r_x = known[:, :, self._columns]
-        return self.share * r.reshape(1, -1), self.share * r_x.flatten(0, 1), self.share * r_f.flatten(0, 1)
+        y = torch.cat([x, f], dim=1)
+        z = self.to_z @ y.T  # (nz, 1)
+        hidden = torch.tanh(torch.addmm(self.first_bias, y, self.first)).reshape(self._members, 1, -1)
+        layers = [hidden]
+        for weight, bias in zip(self.middle, self.middle_bias, strict=True):
+            layers.append(torch.tanh(torch.baddbmm(bias, layers[-1], weight)))
+        matrix = torch.baddbmm(self.last_bias, layers[-1], self.last).reshape(self._members * self._rows, -1)
+        r = matrix @ z
+        # N_θ(s) z as a function of s: rows are fewer than what the net sees, so from the back
+        back = (self.last_by_z @ z).reshape(self._members, self._rows, -1)
+        for weight, layer in zip(reversed(self.middle_back), reversed(layers[1:]), strict=True):
+            back = torch.bmm(back * (1.0 - layer * layer), weight)
+        slope = torch.bmm(back * (1.0 - layers[0] * layers[0]), self.first_back)
+        by_y = slope.reshape(self._members * self._rows, -1) + matrix @ self.to_z
+        return r.T, by_y[:, : self._ndx], by_y[:, self._nx :]
 
 
 class PolicyNet(nn.Module):

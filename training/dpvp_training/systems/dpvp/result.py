@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from dpvp.learned.contract import Box, EnsembleSpec, GoalEntry, Head, Metric, RangesSpec, TrainingSpec
+from dpvp.learned.contract import Box, EnsembleSpec, Head, Metric, RangesSpec, TrainingSpec
 from dpvp.plan import Array
 from dpvp_training.core.export import HeadExport, Meaning, write_artifact
 from dpvp_training.core.provenance import library_versions, source_commit
@@ -126,7 +126,6 @@ def _write(
         folder,
         task=problem.task,
         heads=heads,
-        goal_layout=[GoalEntry(name=name, unit=unit) for name, unit in problem.task.goal_layout],
         horizon=config.study.horizon,
         ranges=ranges,
         training=training,

@@ -125,7 +125,8 @@ class Training:
             scout = study.scout_horizon, study.scout_keep, study.stride
             return Study(name, self._config.problem, None, *scout, approach=study.approach)
         value, later = self._folder.path / f"value-{k - 1}", (study.horizon, study.keep, study.stride)
-        more: dict[str, Any] = {"approach": study.approach, "preview": study.preview, "fallback": study.fallback}
+        names = ("approach", "preview", "fallback", "from_rest")
+        more: dict[str, Any] = {name: getattr(study, name) for name in names}
         return Study(name, self._config.problem, value, *later, **more)
 
     def _ask(self, k: int, i: int) -> Ask:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
@@ -16,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from dpvp.bench.machine import describe_machine
 from dpvp.errors import EnvironmentProblem
+from dpvp.jsonfile import to_json
 from dpvp.learned.artifact import artifact_folder
 from dpvp_training.core.checkpoint import written
 from dpvp_training.core.executor import Executor
@@ -60,16 +59,7 @@ class Results:
 
     def _write(self) -> None:
         with written(self._file) as stream:
-            stream.write(json.dumps(_plain(self.content), indent=1).encode() + b"\n")
-
-
-def _plain(content: Any) -> Any:
-    """Return content as JSON can have it: null for what is not finite."""
-    if isinstance(content, dict):
-        return {key: _plain(value) for key, value in content.items()}
-    if isinstance(content, (list, tuple)):
-        return [_plain(value) for value in content]
-    return None if isinstance(content, float) and not math.isfinite(content) else content
+            stream.write(to_json(self.content).encode())
 
 
 def output(file: Path | None, study: str, task: str) -> Path:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dpvp.learned.contract import Box, EnsembleSpec, GoalEntry, Head, Metric, RangesSpec, TrainingSpec
+from dpvp.learned.contract import Box, EnsembleSpec, Head, Metric, RangesSpec, TrainingSpec
 from dpvp.plan import Array
 from dpvp_training.core.export import HeadExport, Meaning, write_artifact
 from dpvp_training.core.provenance import library_versions, source_commit
@@ -88,7 +88,6 @@ class TrajectoryGraph(nn.Module):
 def write_learned(folder: Path, problem: Problem, learned: Learned, config: PaperConfig) -> Path:
     """Write the artifact of a run; its metrics stand beside those of episode 1."""
     task = problem.task
-    names = getattr(task, "goal_layout", None) or [(axis, "m") for axis in "xyz"[: task.goal_size]]
     (first, last), (cold, warm) = learned.figures, learned.iterations
     metrics = {
         "held_out_value_mse": Metric(value=last.value_mse, baseline=first.value_mse),
@@ -106,7 +105,6 @@ def write_learned(folder: Path, problem: Problem, learned: Learned, config: Pape
         folder,
         task=task,
         heads=_heads(problem, learned),
-        goal_layout=[GoalEntry(name=name, unit=unit) for name, unit in names],
         horizon=config.horizon,
         ranges=RangesSpec(x=_box(learned.starts), goal=_box(problem.goal[None])),
         training=training,
