@@ -24,7 +24,7 @@ from dpvp.worlds.mujoco import MujocoWorld
 from unlearned import UNLEARNED
 
 Array = NDArray[np.float64]
-WITHIN = 20.0  # s: optimal by the published cost is slow over the last centimetre
+WITHIN = {"unlearned": 8.0, "learned": 20.0}  # s: optimal by the published cost is slow over the last centimetre
 SETTLE = 0.5  # s that the goal must stay reached
 Change = Callable[[MujocoWorld], None]
 
@@ -68,8 +68,7 @@ class Run:
     phase: FeedbackPhase
 
     def assert_reached(self, task: Task, goal: Array) -> None:
-        assert self.reached_at is not None, f"{task.error(self.xs[-1], goal):.4f} m away after {WITHIN} s"
-        assert self.reached_at + SETTLE <= WITHIN
+        assert self.reached_at is not None, f"{task.error(self.xs[-1], goal):.4f} m away after {len(self.xs)} ms"
         assert self.phase is FeedbackPhase.FEEDBACK
         assert self.loop.decision.state is LoopState.TRACK
 
@@ -82,23 +81,15 @@ class Run:
 
 
 class Laboratory:
-    """Runs the scenario; every run starts with a new loop on the one planner."""
+    """Runs the scenario until the goal has stayed reached; every run starts with a new loop on the one planner."""
 
-    def __init__(self, scenario: Scenario) -> None:
-        self.scenario, self.robot, self.task = scenario, scenario.robot, scenario.task
+    def __init__(self, scenario: Scenario, within: float) -> None:
+        self.scenario, self.robot, self.task, self.within = scenario, scenario.robot, scenario.task, within
         planner = scenario.config.planner
         # as many iterations as are allowed, whatever they take: the same on every machine
         self._planning = replace(build_planning(scenario), budget=Budget(planner.iterations))
 
-    def run(
-        self,
-        goal: Array,
-        start: Array,
-        *,
-        change: Change | None = None,
-        push: Change | None = None,
-        within: float = WITHIN,
-    ) -> Run:
+    def run(self, goal: Array, start: Array, *, change: Change | None = None, push: Change | None = None) -> Run:
         """Reach from `start` (nx,); `change` alters the plant beforehand, `push` acts on it from 0.8 s to 0.9 s."""
         rates, feedback = self.scenario.config.rates, self.scenario.config.feedback
         world = MujocoWorld(self.robot, 1.0 / rates.feedback)
@@ -110,7 +101,7 @@ class Laboratory:
         loop.ask(LoopState.TRACK)
         law = FeedbackLaw(self.robot, FeedbackTiming(feedback.transition, feedback.velocity_filter, 0.2, 2.0))
         every, settled, rows = round(rates.feedback / rates.plan), 0, []
-        while world.read().t < within and settled < SETTLE / world.dt:
+        while world.read().t < self.within and settled < SETTLE / world.dt:
             measured = world.read()
             v = law.filtered(measured.v)
             if len(rows) % every == 0:
@@ -131,14 +122,20 @@ class Laboratory:
 
 
 @pytest.fixture(scope="module")
-def laboratory(scenario: Scenario) -> Laboratory:
-    return Laboratory(scenario)
+def learned(scenario: Scenario) -> Laboratory:
+    return Laboratory(scenario, WITHIN["learned"])
 
 
 @pytest.fixture(scope="module")
-def stiff() -> Laboratory:
-    """Without anything learned, and with a quadratic end that asks more of the last centimetre."""
-    return Laboratory(load_scenario("kuka_reach", UNLEARNED))
+def unlearned() -> Laboratory:
+    """With a quadratic end, which asks more of the last centimetre than the published cost."""
+    return Laboratory(load_scenario("kuka_reach", UNLEARNED), WITHIN["unlearned"])
+
+
+@pytest.fixture(scope="module", params=["unlearned", "learned"])
+def laboratory(request: pytest.FixtureRequest) -> Laboratory:
+    found: Laboratory = request.getfixturevalue(request.param)
+    return found
 
 
 def scaled(factor: float, *bodies: str) -> Change:
@@ -158,14 +155,26 @@ def test_the_published_target(laboratory: Laboratory, task: Task, robot: Robot, 
     run = laboratory.run(goal, at_rest)
     run.assert_reached(task, goal)
     run.assert_within_limits(robot)
-    assert run.reached_at < 6.0  # type: ignore[operator]
+    assert run.loop.counters.rejected == Counter()
+    # no knocking: torque changes by less than 5 % of the limit from one millisecond to the next
+    assert np.max(np.abs(np.diff(run.efforts, axis=0)) / robot.limits.effort) < 0.05
+
+
+def test_how_the_published_target_is_reached_unlearned(unlearned: Laboratory, at_rest: Array, goal: Array) -> None:
+    run = unlearned.run(goal, at_rest)
+    assert run.reached_at is not None
+    assert run.reached_at < 4.0
+    assert run.loop.counters.guesses["shift"] > 0.9 * run.loop.counters.plans
+
+
+def test_how_the_published_target_is_reached_learned(learned: Laboratory, at_rest: Array, goal: Array) -> None:
+    run = learned.run(goal, at_rest)
+    assert run.reached_at is not None
+    assert run.reached_at < 6.0
     counters = run.loop.counters
-    assert counters.rejected == Counter()
     assert counters.advice["value_used"] == counters.plans
     assert counters.guesses["policy"] > 0
     assert counters.guesses["hold"] < 0.1 * counters.plans
-    # no knocking: torque changes by less than 5 % of the limit from one millisecond to the next
-    assert np.max(np.abs(np.diff(run.efforts, axis=0)) / robot.limits.effort) < 0.05
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
@@ -197,17 +206,23 @@ def test_with_another_ball(
 
 @pytest.mark.parametrize("factor", [0.9, 1.1])
 def test_with_another_hand(
-    laboratory: Laboratory, stiff: Laboratory, task: Task, robot: Robot, at_rest: Array, goal: Array, factor: float
+    unlearned: Laboratory, task: Task, robot: Robot, at_rest: Array, goal: Array, factor: float
 ) -> None:
-    """So is the whole hand. Gains that are optimal by the published cost are soft: they hold it within 2 cm, not 1."""
-    change = scaled(factor, "lbr_link_7", "contact")
-    soft = laboratory.run(goal, at_rest, change=change, within=8.0)
-    firm = stiff.run(goal, at_rest, change=change, within=8.0)
-    firm.assert_reached(task, goal)
-    assert task.error(soft.xs[-1], goal) < 0.02
-    assert np.linalg.norm(soft.xs[-1][robot.nq :]) < 0.05
-    for run in (soft, firm):
-        run.assert_within_limits(robot)
+    """So is the whole hand."""
+    run = unlearned.run(goal, at_rest, change=scaled(factor, "lbr_link_7", "contact"))
+    run.assert_reached(task, goal)
+    run.assert_within_limits(robot)
+
+
+@pytest.mark.parametrize("factor", [0.9, 1.1])
+def test_soft_gains_hold_another_hand_within_two_centimetres(
+    scenario: Scenario, task: Task, robot: Robot, at_rest: Array, goal: Array, factor: float
+) -> None:
+    """Gains that are optimal by the published cost are soft, and nothing in the loop integrates."""
+    run = Laboratory(scenario, 8.0).run(goal, at_rest, change=scaled(factor, "lbr_link_7", "contact"))
+    run.assert_within_limits(robot)
+    assert task.error(run.xs[-1], goal) < 0.02
+    assert np.linalg.norm(run.xs[-1][robot.nq :]) < 0.05
 
 
 def test_a_push_on_the_way(laboratory: Laboratory, task: Task, robot: Robot, at_rest: Array, goal: Array) -> None:

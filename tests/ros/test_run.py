@@ -19,6 +19,7 @@ from dpvp.cli.demo import DemoArgs, campaign, cases
 from dpvp.cli.run import REPORTED
 from dpvp.record.mcap import read_messages
 from dpvp.scenario import load_scenario
+from unlearned import UNLEARNED
 
 ENVIRONMENT = dict(os.environ) | {"ROS_DOMAIN_ID": "95", "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
 
@@ -109,12 +110,17 @@ def test_interrupted_runs_leave_no_process(sign: signal.Signals, tmp_path: Path)
     assert nodes_running() == ""
 
 
-def test_lock_step_reaches_random_starts_and_goals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("overrides", "within"), [(UNLEARNED, 8.0), ((), 20.0)], ids=["unlearned", "learned"])
+def test_lock_step_reaches_random_starts_and_goals(
+    overrides: tuple[str, ...], within: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("ROS_DOMAIN_ID", "95")
-    tries = cases(load_scenario("kuka_reach"), DemoArgs(starts=2, goals=2, seed=3))
-    outcomes = campaign("kuka_reach", tries, tmp_path, Console(quiet=True))
+    scenario = load_scenario("kuka_reach", overrides)
+    scenario.save(tmp_path / "reach.yaml")
+    tries = cases(scenario, DemoArgs(starts=2, goals=2, seed=3))
+    outcomes = campaign(str(tmp_path / "reach.yaml"), tries, tmp_path, Console(quiet=True))
     assert [outcome.success for outcome in outcomes] == [True] * 4
-    assert max(outcome.reached_at for outcome in outcomes) < 20.0
+    assert max(outcome.reached_at for outcome in outcomes) < within
     logged = [json.loads(line) for line in next(tmp_path.glob("*/campaign.jsonl")).read_text().splitlines()]
     assert [line["error"] for line in logged] == [outcome.error for outcome in outcomes]
 

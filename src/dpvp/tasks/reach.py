@@ -115,6 +115,11 @@ class ReachTask:
         return tuple(range(self._robot.nv, self._robot.ndx))
 
     @property
+    def tolerance(self) -> float:
+        """Of the distance, m."""
+        return self.config.success.error
+
+    @property
     def state_bounds(self) -> tuple[Array, Array]:
         """Position and velocity limits of the robot; of the latter the share that plans may use."""
         limits, velocity = self._robot.limits, self.config.velocity_share * self._robot.limits.velocity

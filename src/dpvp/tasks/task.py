@@ -101,6 +101,11 @@ class Task(Protocol):
         ...
 
     @property
+    def tolerance(self) -> float:
+        """Largest `error` at which the goal can count as reached."""
+        ...
+
+    @property
     def state_bounds(self) -> tuple[Array, Array]:
         """Hard limits of the state, lower and upper, (ndx,) each; infinite where there are none."""
         ...

@@ -9,14 +9,13 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
-from dpvp.view.plots import BLUE, FAINT, GREEN, INK, ORANGE, RED, STYLE
+from dpvp.view.plots import BLUE, FAINT, GREEN, INK, ORANGE, RED, STYLE, save_png
 
 Row = Mapping[str, Any]
 _PLANNERS = {"ddp": ORANGE, "csqp": BLUE}
@@ -54,7 +53,7 @@ def draw_bench(content: Mapping[str, Any], file: Path) -> None:
         _frame_costs(first, rows)
         _draw_legend(figure, rows)
         _draw_rates(figure.add_subplot(grid[1, :]), content["rates"])
-        _save(figure, file)
+        save_png(figure, file)
 
 
 def draw_disturbance(content: Mapping[str, Any], file: Path) -> None:
@@ -79,7 +78,7 @@ def draw_disturbance(content: Mapping[str, Any], file: Path) -> None:
             axis.set_title(f"{conditions['count']} random starts, {case}")
             rows = [row for row in content["rows"] if row.get("case") == case]
             _draw_final_errors(axis, rows, [row for row in content["summary"] if row["case"] == case], colours)
-        _save(figure, file)
+        save_png(figure, file)
 
 
 def _draw_pushes(axis: Axes, rows: Sequence[Row], colours: Mapping[str, str]) -> None:
@@ -110,12 +109,6 @@ def _draw_final_errors(axis: Axes, rows: Sequence[Row], summary: Sequence[Row], 
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
     axis.legend(loc="upper left")
-
-
-def _save(figure: Figure, file: Path) -> None:
-    part = file.with_name(f".{file.name}.part")
-    FigureCanvasAgg(figure).print_png(part)
-    part.replace(file)
 
 
 def _headline(content: Mapping[str, Any]) -> str:

@@ -97,7 +97,6 @@ def draw_run(run: RunSeries, file: Path) -> None:
     """Draw `run` as a PNG: error, torques, velocities and timing below one another; a panel without data says so."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(8.6, 9.6))
-        canvas = FigureCanvasAgg(figure)
         axes = figure.subplots(4, 1, sharex=True, height_ratios=(1.25, 1.0, 1.0, 1.0))
         figure.suptitle(_headline(run), x=0.012, ha="left", fontsize=13, fontweight="bold")
         _draw_error(axes[0], run)
@@ -112,9 +111,14 @@ def draw_run(run: RunSeries, file: Path) -> None:
         if ends and max(ends) > min(starts):
             axes[3].set_xlim(min(starts), max(ends))
         figure.align_ylabels(axes)
-        part = file.with_name(f".{file.name}.part")
-        canvas.print_png(part)
-        part.replace(file)
+        save_png(figure, file)
+
+
+def save_png(figure: Figure, file: Path) -> None:
+    """Write `figure` as a PNG; whoever looks at `file` sees the old picture or the new, never a half."""
+    part = file.with_name(f".{file.name}.part")
+    FigureCanvasAgg(figure).print_png(part)
+    part.replace(file)
 
 
 def _headline(run: RunSeries) -> str:

@@ -10,8 +10,10 @@ where viol is what exceeds the range of the thrusts. Mass and inertia are those 
 example (Mastalli et al., ICRA 2020) and of the public runs that preceded Parag et al., ICRA 2022. There control is
 regularised about zero and the state about the origin, so that hovering at the goal has a price; here it is free.
 
-The residual of the attitude is (sin φ a, 1 - cos φ) for a rotation by φ about the axis a: unlike log3 smooth everywhere
-and the same for both signs of the quaternion, and unlike its first three entries alone not zero upside down.
+The residual has the way from the goal in the axes of the body, Rᵀ(p - goal), as its velocities are: however the machine
+has turned, they belong together in the same way. The residual of the attitude is (sin φ a, 1 - cos φ) for a rotation by
+φ about the axis a: unlike log3 smooth everywhere and the same for both signs of the quaternion, and unlike its first
+three entries alone not zero upside down.
 """
 
 from __future__ import annotations
@@ -87,15 +89,18 @@ class QuadrotorTask(SystemTask):
         return QuadrotorGeometry(self.config)
 
     def residual(self, x: Array, goal: Array) -> tuple[Array, Array]:
-        """Return e (13,) = (p - goal, sin φ a, 1 - cos φ, v, ω) and its Jacobian (13, 12)."""
+        """Return e (13,) = (Rᵀ(p - goal), sin φ a, 1 - cos φ, v, ω) and its Jacobian (13, 12)."""
         vector, scalar = x[3:6], x[6]
         cross = pinocchio.skew(vector)
-        jacobian = np.zeros((13, 12))
-        jacobian[:3, :3] = np.eye(3) + 2.0 * (scalar * cross + cross @ cross)  # R: the tangent is in the body's frame
+        turn = np.eye(3) + 2.0 * (cross @ cross - scalar * cross)  # Rᵀ
+        away = turn @ (x[:3] - goal)
+        jacobian = np.zeros((13, 12))  # the tangent is in the body's frame
+        jacobian[:3, :3] = np.eye(3)
+        jacobian[:3, 3:6] = pinocchio.skew(away)
         jacobian[3:6, 3:6] = scalar * (scalar * np.eye(3) + cross) - np.outer(vector, vector)
         jacobian[6, 3:6] = 2.0 * scalar * vector
         jacobian[7:, 6:] = np.eye(6)
-        return np.concatenate([x[:3] - goal, 2.0 * scalar * vector, [2.0 * (vector @ vector)], x[7:]]), jacobian
+        return np.concatenate([away, 2.0 * scalar * vector, [2.0 * (vector @ vector)], x[7:]]), jacobian
 
     def sample_state(self, rng: np.random.Generator) -> Array:
         """Draw position, rotation vector and velocities from the box of the configuration: (nx,)."""
@@ -138,10 +143,12 @@ class QuadrotorGeometry(Geometry):
         self._hover = config.hover
 
     def residual(self, x: Tensor, goal: Tensor) -> Tensor:
-        """Return (p - goal, sin φ a, 1 - cos φ, v, ω); see `Geometry.residual`."""
-        vector, scalar = x[:, 3:6], x[:, 6:7]
+        """Return (Rᵀ(p - goal), sin φ a, 1 - cos φ, v, ω); see `Geometry.residual`."""
+        away, vector, scalar = x[:, :3] - goal, x[:, 3:6], x[:, 6:7]
+        across = torch.linalg.cross(vector, away)
+        away = away + 2.0 * (torch.linalg.cross(vector, across) - scalar * across)
         versine = 2.0 * (vector * vector).sum(dim=1, keepdim=True)
-        return torch.cat([x[:, :3] - goal, 2.0 * scalar * vector, versine, x[:, 7:]], dim=1)
+        return torch.cat([away, 2.0 * scalar * vector, versine, x[:, 7:]], dim=1)
 
     def rest_control(self, x: Tensor) -> Tensor:
         """Return the thrusts that carry the weight."""

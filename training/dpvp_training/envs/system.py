@@ -94,6 +94,11 @@ class SystemTask(ABC):
         return ()
 
     @property
+    def tolerance(self) -> float:
+        """Of ‖e‖."""
+        return self.config.tolerance
+
+    @property
     def state_bounds(self) -> tuple[Array, Array]:
         """No limits: what there is of them is cost."""
         return np.full(self._robot.ndx, -np.inf), np.full(self._robot.ndx, np.inf)
@@ -162,7 +167,7 @@ class SystemTask(ABC):
 
     def reached(self, x: Array, goal: Array) -> bool:
         """True if `error` is below the tolerance; the residual has the velocities."""
-        return self.error(x, goal) < self.config.tolerance
+        return self.error(x, goal) < self.tolerance
 
     def sample_start(self, rng: np.random.Generator) -> Array:
         """Draw from the same box as `sample_state`."""

@@ -28,6 +28,7 @@ from dpvp.planning.policy_guess import PolicyGuess
 from dpvp.planning.terminal import ValueTerminal
 from dpvp.tasks.task import TerminalWeights
 from dpvp_training.envs.registry import load_problem
+from dpvp_training.systems.dpvp.config import DpvpConfig
 from dpvp_training.systems.dpvp.label import Ask, Labeller, Study
 
 FIRST_ITERATIONS = 20  # the first plan of a trial has no plan before it to improve on
@@ -65,6 +66,12 @@ class Setting:
     steps: int
     approach: int = 0
     fallback: tuple[float, float] = (1.0, 1.0)
+
+    @classmethod
+    def of(cls, problem: str, config: DpvpConfig, artifact: Path, steps: int | None = None) -> Setting:
+        """Make the setting of what `config` trained; trials are as long as the first round's horizons if not given."""
+        study = config.study
+        return cls(problem, config.problem, artifact, steps or study.scout_horizon, study.approach, study.fallback)
 
 
 @dataclass(frozen=True, eq=False)

@@ -35,8 +35,7 @@ def finish(
     out: Path | None,
 ) -> None:
     """Assess the artifact, note the figures in it and copy it to `out`, with the configuration that made it."""
-    study = config.study
-    setting = Setting(task, config.problem, artifact, study.scout_horizon, study.approach, study.fallback)
+    setting = Setting.of(task, config, artifact)
     metrics = assess(setting, config, executor, progress)
     _note(artifact, metrics)
     asks = _asks(setting, config)

@@ -73,12 +73,20 @@ class Frame(nn.Module):
         s = torch.cat([x[..., list(shape.seen)], z, f[..., shape.ne :]], dim=-1)
         return z, (s - self.centre) / self.scale
 
-    def linear(self) -> tuple[Tensor, Tensor]:
-        """Return the matrices (nz, nx + nf) and (ns, nx + nf) of `forward` in y = [x f]; the s at y = 0 is left out."""
-        shape = self.shape
+    def folded(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Fold what `forward` does into constants in y = [x f]: a graph of few operations is a fast one.
+
+        Args:
+            weight: (members, ns, width) of the layer that sees s, with its
+            bias: (members, 1, width).
+
+        Returns:
+            The matrix (ny, nz) that makes z of a row y, and weight (members, ny, width) and bias of that layer in y.
+        """
+        shape, offset = self.shape, self.centre / self.scale
         y = torch.eye(shape.nx + shape.nf, dtype=self.base.dtype)
         z, s = self(y[:, : shape.nx], y[:, shape.nx :])
-        return z.T, (s + self.centre / self.scale).T
+        return z, (s + offset) @ weight, bias - offset[None] @ weight
 
 
 class ValueNet(nn.Module):
@@ -121,8 +129,7 @@ class ValueNet(nn.Module):
 class ValueGraph(nn.Module):
     """What is exported of a ValueNet: r, R_x and R_f for one row, by backward differentiation written out.
 
-    The members are stacked and scaled by 1/√members, so that ½ ‖r‖² is their mean; see `dpvp.learned.contract`. A graph
-    of few operations is a fast one: what the frame does is part of the first layer, which all members have in common.
+    The members are stacked and scaled by 1/√members, so that ½ ‖r‖² is their mean; see `dpvp.learned.contract`.
     """
 
     first: Tensor
@@ -145,15 +152,13 @@ class ValueGraph(nn.Module):
             raise ValueError(f"states of {shape.nx} numbers with a tangent of {ndx}: let the features say all")
         self._nx, self._ndx, self._members, self._rows = shape.nx, ndx, net.members, net.rows
         weights, biases = ([p.detach() for p in ps] for ps in (net.mlp.weights, net.mlp.biases))
-        to_z, to_s = frame.linear()  # of y = [x f]
-        first = to_s.T @ weights[0]  # (members, ny, width)
-        bias = biases[0] - (frame.centre / frame.scale)[None] @ weights[0]
+        to_z, first, first_bias = frame.folded(weights[0], biases[0])
         by_row = weights[-1].unflatten(2, (net.rows, shape.nz)).permute(0, 2, 1, 3)  # (members, rows, width, nz)
         buffers = {
             "first": first.permute(1, 0, 2).flatten(1),
-            "first_bias": bias.permute(1, 0, 2).flatten(1),
+            "first_bias": first_bias.permute(1, 0, 2).flatten(1),
             "first_back": first.transpose(1, 2),
-            "to_z": net.members**-0.5 * to_z,
+            "to_z": net.members**-0.5 * to_z.T,
             "last": weights[-1],
             "last_bias": biases[-1] + net.unit.flatten(),
             "last_by_z": by_row.flatten(0, 2),
@@ -211,12 +216,33 @@ class PolicyNet(nn.Module):
 class PolicyGraph(nn.Module):
     """What is exported of a PolicyNet: u (1, nu) for x (1, nx) and goal (1, goal), kinematics included."""
 
+    to_z: Tensor
+    last: Tensor
+    last_bias: Tensor
+
     def __init__(self, net: PolicyNet, geometry: Geometry) -> None:
         """Export `net` on top of `geometry`, in the precision of both."""
         super().__init__()
-        self.net, self.geometry = net, geometry
+        self.geometry, size = geometry, (net.frame.shape.nu, net.frame.shape.nz)
+        weights, biases = ([p.detach()[0] for p in ps] for ps in (net.mlp.weights, net.mlp.biases))
+        to_z, first, first_bias = net.frame.folded(weights[0][None], biases[0][None])
+        unit = net.unit[:, None]
+        buffers = {
+            "to_z": to_z,
+            "last": (unit * weights[-1].unflatten(1, size)).flatten(1),
+            "last_bias": (net.gain + unit * biases[-1].unflatten(1, size)).flatten(1),
+        }
+        for name, values in buffers.items():
+            self.register_buffer(name, values.clone())
+        self.weights = nn.ParameterList([first[0], *weights[1:-1]])
+        self.biases = nn.ParameterList([first_bias[0], *biases[1:-1]])
+        self._size = size
 
     def forward(self, x: Tensor, goal: Tensor) -> Tensor:
         """Return the controls (B, nu)."""
-        above: Tensor = self.net(x, self.geometry.features(x, goal))
+        y = hidden = torch.cat([x, self.geometry.features(x, goal)], dim=1)
+        for weight, bias in zip(self.weights, self.biases, strict=True):
+            hidden = torch.tanh(torch.addmm(bias, hidden, weight))
+        matrix = torch.addmm(self.last_bias, hidden, self.last).reshape(-1, *self._size)
+        above: Tensor = (matrix @ (y @ self.to_z)[..., None])[..., 0]
         return self.geometry.rest_control(x) + above

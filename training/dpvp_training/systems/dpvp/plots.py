@@ -13,14 +13,13 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from dpvp.plan import Array
-from dpvp.view.plots import BLUE, COLOURS, FAINT, GREEN, INK, ORANGE, STYLE
+from dpvp.view.plots import BLUE, COLOURS, FAINT, GREEN, INK, ORANGE, STYLE, save_png
 
 Curves = Mapping[str, tuple[Array, Array]]  # name -> steps (n,) and figures (n,)
 
@@ -104,9 +103,7 @@ def draw_run(picture: RunPicture, file: Path) -> None:
             _draw_slice(figure, [figure.add_subplot(grid[1, k : k + 3]) for k in (0, 3)], picture.value)
         _draw_iterations(figure.add_subplot(grid[-1, :3]), picture)
         _draw_errors(figure.add_subplot(grid[-1, 3:]), picture)
-        part = file.with_name(f".{file.name}.part")
-        FigureCanvasAgg(figure).print_png(part)
-        part.replace(file)
+        save_png(figure, file)
 
 
 def _draw_losses(axis: Axes, curves: Curves, title: str, *, valued: bool) -> None:

@@ -57,7 +57,7 @@ def draw_portrait(
         learned=np.array([sitting.learned for sitting in seen]),
         optimal=np.array([sitting.optimal for sitting in seen]),
         error="task error",
-        tolerance=_tolerance(arena),
+        tolerance=arena.problem.task.tolerance,
     )
     draw_run(picture, file)
 
@@ -129,9 +129,3 @@ def _entries(machine: Machine) -> list[str]:
     if n == 2 * len(names):
         return [*names, *(f"rate of {name}" for name in names)]
     return names if n == len(names) else [f"entry {i} of the state" for i in range(n)]
-
-
-def _tolerance(arena: Arena) -> float:
-    config = getattr(arena.problem.task, "config", None)
-    success = getattr(config, "success", None)
-    return float(getattr(success, "error", getattr(config, "tolerance", np.nan)))

@@ -11,7 +11,6 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 from rich.console import Console
@@ -21,7 +20,7 @@ from torch import Tensor
 
 from dpvp.errors import EnvironmentProblem
 from dpvp.plan import Array
-from dpvp.view.plots import BLUE, COLOURS, FAINT, GREEN, INK, ORANGE, STYLE
+from dpvp.view.plots import BLUE, COLOURS, FAINT, GREEN, INK, ORANGE, STYLE, save_png
 from dpvp_training.core.executor import Executor, make_executor
 from dpvp_training.core.fit import Fit, FitConfig, Losses
 from dpvp_training.core.losses import Relative
@@ -194,9 +193,7 @@ def draw_ablation(content: Mapping[str, Any], file: Path) -> None:
             axis.margins(x=0.18)
             axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             axis.xaxis.set_minor_formatter(NullFormatter())
-        part = file.with_name(f".{file.name}.part")
-        FigureCanvasAgg(figure).print_png(part)
-        part.replace(file)
+        save_png(figure, file)
 
 
 def _own(work: Work, generator: torch.Generator) -> Residuals:

@@ -9,11 +9,10 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
-from dpvp.view.plots import BLUE, COLOURS, FAINT, GREEN, ORANGE, RED, STYLE
+from dpvp.view.plots import BLUE, COLOURS, FAINT, GREEN, ORANGE, RED, STYLE, save_png
 
 _ENDS = {
     ("value", True): (BLUE, "o", "learned value, guesses of the policy too"),
@@ -44,7 +43,7 @@ def draw_closed_loop(content: Mapping[str, Any], file: Path) -> None:
             _frame_costs(axis)
         axes[0].set_ylabel("cost beside the optimum, mean (bar: 99th percentile)")
         axes[0].legend(loc="upper right")
-        _save(figure, file)
+        save_png(figure, file)
 
 
 def _draw_ways(axis: Axes, rows: list[Any], times: list[float], colour: str, marker: str, label: str) -> None:
@@ -82,7 +81,7 @@ def draw_iterations(content: Mapping[str, Any], file: Path) -> None:
         for axis, (key, (counts, title)) in zip(figure.subplots(1, 2, sharey=True), panels.items(), strict=True):
             axis.set_title(title)
             _draw_histograms(axis, content["rows"], key, counts)
-        _save(figure, file)
+        save_png(figure, file)
 
 
 def _draw_histograms(axis: Axes, rows: list[Any], key: str, counts: str) -> None:
@@ -96,9 +95,3 @@ def _draw_histograms(axis: Axes, rows: list[Any], key: str, counts: str) -> None
     axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} %"))
     axis.grid(visible=False, axis="x")
     axis.legend(loc="upper right")
-
-
-def _save(figure: Figure, file: Path) -> None:
-    part = file.with_name(f".{file.name}.part")
-    FigureCanvasAgg(figure).print_png(part)
-    part.replace(file)

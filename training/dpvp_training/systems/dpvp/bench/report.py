@@ -70,9 +70,7 @@ def output(file: Path | None, study: str, task: str) -> Path:
 def setting_of(task: str, artifact: str | None, steps: int | None) -> tuple[Setting, DpvpConfig]:
     """Return what trials of `task` are made on; its own artifact and the horizon of its first round where not given."""
     config = load_config(task, ())
-    folder = artifact_folder(artifact or task)
-    length = steps or config.study.scout_horizon
-    return Setting(task, config.problem, folder.resolve(), length, config.study.approach, config.study.fallback), config
+    return Setting.of(task, config, artifact_folder(artifact or task).resolve(), steps), config
 
 
 def asks_of(task: Any, goal: Any, count: int, seed: int, *, default: bool) -> list[Ask]:
