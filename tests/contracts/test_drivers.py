@@ -1,10 +1,11 @@
-"""Every robot below urdf/ can be brought up on each of its drivers."""
+"""Every robot below urdf/ can be brought up on each of its drivers; what is special about the driver of the leg."""
 
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 from typing import get_args
 
+import numpy as np
 import pytest
 
 from dpvp.errors import ConfigError
@@ -48,3 +49,26 @@ class TestEveryRobot:
         overlay = [robot.folder / "controllers.hardware.yaml"] if mode == "hardware" else []
         groups = controller_groups([robot.folder / "controllers.yaml", *overlay], robot, mode)
         assert [group.name for group in groups] == ["spawn_broadcasters", "spawn_fallback", "spawn_feedback"]
+
+
+class TestLeg2r:
+    """The leg: its kinematics, and ODrives on a CAN bus."""
+
+    def test_kinematics_are_those_of_the_published_leg(self) -> None:
+        """Hip from the vertical, knee relative to the thigh, positive swings the foot to -x; 0.3 m each."""
+        leg = load_robot("leg2r")
+        for hip, knee in np.random.default_rng(1).uniform(-2.0, 2.0, size=(20, 2)):
+            x, z = -0.3 * np.array([np.sin(hip) + np.sin(hip + knee), np.cos(hip) + np.cos(hip + knee)])
+            np.testing.assert_allclose(leg.frame_position([hip, knee]), [x, 0.0, 0.7 + z], atol=1e-12)
+
+    def test_torque_control_over_can(self) -> None:
+        """Claiming position or velocity would change the mode of the ODrive: only effort is declared."""
+        system = hardware("leg2r", can="can7", knee_node_id="5")
+        assert system.findtext("hardware/plugin") == "odrive_ros2_control_plugin/ODriveHardwareInterface"
+        assert system.findtext("hardware/param[@name='can']") == "can7"
+        assert [joint.get("name") for joint in system.findall("joint")] == ["hip", "knee"]
+        assert [joint.findtext("param[@name='node_id']") for joint in system.findall("joint")] == ["0", "5"]
+        for joint in system.findall("joint"):
+            assert [element.get("name") for element in joint.findall("command_interface")] == ["effort"]
+            states = [element.get("name") for element in joint.findall("state_interface")]
+            assert states == ["position", "velocity", "effort"]
