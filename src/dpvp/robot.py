@@ -58,6 +58,7 @@ class RobotConfig(Config):
     postures: dict[str, tuple[float, ...]]
     hold: HoldConfig
     effort: dict[Mode, Literal["total", "over_gravity"]]
+    drivers: dict[str, str] = Field(min_length=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +98,7 @@ class Robot:
     postures: Mapping[str, Array]  # each (nq,) [rad], read-only
     hold: HoldGains
     effort: Mapping[str, str]  # mode -> what an effort command means there: `total` or `over_gravity`
+    drivers: Mapping[str, str]  # of mode hardware, the default first -> ROS package of its plugin
     urdf_xml: str
     scene: Path
     model_hash: str  # of kinematics, inertia, armature, limits and end effector; the same for every prefix
@@ -213,6 +215,7 @@ def load_robot_from(folder: Path, prefix: str | None = None, joint_stem: str | N
         postures={name: _constant(posture) for name, posture in config.postures.items()},
         hold=HoldGains(_constant(config.hold.stiffness), _constant(config.hold.damping)),
         effort={str(mode): meaning for mode, meaning in config.effort.items()},
+        drivers=config.drivers,
         urdf_xml=urdf_xml,
         scene=folder / config.scene,
         model_hash=_model_hash(model, limits, config),

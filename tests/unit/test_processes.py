@@ -252,6 +252,7 @@ class TestRefused:
             ({"goal": "1 2"}, "goal has shape"),
             ({"goal": "5 0 0"}, "goal x = 5"),
             ({"mode": "hardware", "driver": "kuka"}, "driver = 'kuka'.*no joint velocities.*plant none"),
+            ({"mode": "hardware", "driver": "odrive"}, "driver = 'odrive': iiwa14 has lbr, kuka"),
         ],
     )
     def test_contradictions(self, scenario: Scenario, given: dict[str, Any], message: str) -> None:

@@ -19,7 +19,10 @@ from dpvp.ros.lifeline import lifeline
 from dpvp.ros.processes import Bringup, ProcessSpec, bringup_processes, installed, missing_packages
 from dpvp.scenario import Scenario, load_scenario, scenario_names
 
-SOURCES = {"lbr_ros2_control": "https://github.com/lbr-stack/lbr_fri_ros2_stack"}  # what apt does not have
+SOURCES = {  # what apt does not have
+    "lbr_ros2_control": "https://github.com/lbr-stack/lbr_fri_ros2_stack",
+    "odrive_ros2_control": "https://github.com/odriverobotics/ros_odrive",
+}
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,7 @@ from dpvp.ros.controllers import FEEDBACK, ControllerGroup, controller_groups
 from dpvp.scenario import Scenario
 
 _MANAGER_PATIENCE = "60"  # s in which a simulator must have loaded the controller manager
-_PLUGIN_PACKAGES = {
-    "gazebo": "gz_ros2_control",
-    "topic": "joint_state_topic_hardware_interface",
-    "hardware": "lbr_ros2_control",
-}
+_PLUGIN_PACKAGES = {"gazebo": "gz_ros2_control", "topic": "joint_state_topic_hardware_interface"}
 _ENVIRONMENT = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}  # of dpvp's own nodes
 
 
@@ -35,9 +31,7 @@ class Bringup(Config):
         description="who runs the plant: dpvp's own MuJoCo world (mode mujoco), ros2_control, or none of these because "
         "it runs already; auto is ros2_control, and dpvp where mode mujoco lacks packages for that",
     )
-    driver: Literal["lbr", "kuka"] = Field(
-        "lbr", description="hardware driver: lbr_fri_ros2_stack, or kuka_drivers (with plant none only)"
-    )
+    driver: str = Field("", description="hardware driver, one of those in the robot's robot.yaml; empty: its first")
     robot_ip: str = Field("", description="address of the robot's controller, mode hardware; empty: as in the URDF")
     namespace: str = Field("", pattern=r"^[A-Za-z0-9_/]*$", description="namespace of all nodes and topics")
     goal: str = Field("", description="goal at start in the task's units, as 'x y z'; empty: that of the scenario")
@@ -160,6 +154,8 @@ def _check(scenario: Scenario, bringup: Bringup, plant: str) -> None:
         raise ConfigError("bring-up", "plant", plant, f"dpvp's world is for mode mujoco; mode is {bringup.mode}")
     if plant != "dpvp" and bringup.lock_step:
         raise ConfigError("bring-up", "lock_step", True, "only dpvp's world waits: needs mode mujoco and plant dpvp")
+    if bringup.driver and bringup.driver not in (drivers := scenario.robot.drivers):
+        raise ConfigError("bring-up", "driver", bringup.driver, f"{scenario.robot.name} has {', '.join(drivers)}")
     if bringup.goal:
         scenario.task.check_goal(bringup.goal_numbers)
     if plant == "ros2_control" and bringup.mode == "hardware" and bringup.driver == "kuka":
@@ -202,7 +198,7 @@ def _description(scenario: Scenario, bringup: Bringup) -> str:
     choice, folder = scenario.config.robot, scenario.robot.folder
     arguments = {
         "mode": bringup.mode,
-        "driver": bringup.driver,
+        "driver": bringup.driver or None,
         "headless": str(bringup.headless).lower(),
         "namespace": bringup.namespace.strip("/"),
         "controllers": str(_controller_files(scenario, bringup)[0]),
@@ -244,7 +240,9 @@ def _ros2_control(scenario: Scenario, bringup: Bringup) -> tuple[ProcessSpec, ..
         plant = _gazebo(scenario, bringup)
     else:
         package = "mujoco_ros2_control" if bringup.mode == "mujoco" else "controller_manager"
-        needs = (_PLUGIN_PACKAGES[bringup.mode],) if bringup.mode in _PLUGIN_PACKAGES else ()
+        drivers = scenario.robot.drivers
+        plugins = _PLUGIN_PACKAGES | {"hardware": drivers[bringup.driver or next(iter(drivers))]}
+        needs = (plugins[bringup.mode],) if bringup.mode in plugins else ()
         manager = ("controller_manager", package, "ros2_control_node", {"use_sim_time": bringup.use_sim_time}, files)
         plant = (ProcessSpec(*manager, required=True, needs=needs),)
     publisher = _state_publisher(scenario, bringup, optional=False)
