@@ -110,9 +110,7 @@ class TaskSpec(Config):
     kind: Text
     goal_layout: tuple[GoalEntry, ...]
     costs: dict[str, JsonValue] = Field(description="`Task.costs`: what a node costs")
-    features: tuple[float, ...] = Field(
-        description="`Task.observe` at `probe`: what the graph of the value was fed with"
-    )
+    features: tuple[float, ...] = Field(description="`Task.observe` at `probe`: what a value was fed with")
 
 
 class Box(Config):
@@ -269,9 +267,8 @@ def describe_task(task: Task, ranges: RangesSpec) -> dict[str, Any]:
 def probe(ranges: RangesSpec) -> tuple[Array, Array]:
     """Return a state (nx,) and a goal within `ranges` in which no two numbers are alike."""
     lower, upper = (np.array([*getattr(ranges.x, side), *getattr(ranges.goal, side)]) for side in ("lower", "upper"))
-    x, goal = np.split(
-        lower + np.arange(1, len(lower) + 1) * GOLDEN_RATIO % 1.0 * (upper - lower), [len(ranges.x.lower)]
-    )
+    shares = np.arange(1, len(lower) + 1) * GOLDEN_RATIO % 1.0
+    x, goal = np.split(lower + shares * (upper - lower), [len(ranges.x.lower)])
     return x, goal
 
 
