@@ -20,7 +20,7 @@ from dpvp.planning.csqp import CsqpPlanner
 from dpvp.planning.ddp import DdpPlanner
 from dpvp.planning.guess import Guess, HoldGuess, ShiftGuess, best_guess
 from dpvp.planning.planner import Budget, Planner
-from dpvp.planning.solve import Iterations, RiccatiGains, within_budget
+from dpvp.planning.solve import Iterations, RiccatiGains, Trajectory, within_budget
 from dpvp.robot import Robot
 from dpvp.tasks.task import Task, TerminalWeights
 
@@ -359,3 +359,21 @@ def test_one_iteration_per_plan_stays_within_limits(make: Make, task: Task, goal
     for seed in range(10, 30):
         start = task.sample_start(np.random.default_rng(seed))
         assert mpc(planner, goal, [start], 1)[0].status is PlanStatus.OK, seed
+
+
+def test_a_step_that_leads_nowhere_leaves_the_guess(
+    make: Make, at_rest: Array, nearby: Array, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planner = make("csqp")
+    best = ask(planner, at_rest, nearby, 60)
+    guess = Guess("shift", best.xs, best.us, best.cost)
+
+    def astray(solver: crocoddyl.SolverAbstract) -> Trajectory:
+        found = Trajectory(np.array(solver.xs), np.array(solver.us), np.array(solver.K))
+        return replace(found, us=found.us + 1.0, xs=planner.ocp.rollout(found.us + 1.0))
+
+    monkeypatch.setattr(Trajectory, "of", astray)
+    plan = planner.plan(at_rest, nearby, 0.0, guess, Budget(1))
+    assert plan.status is PlanStatus.OK
+    assert plan.cost == pytest.approx(best.cost, rel=1e-6)
+    np.testing.assert_allclose(plan.us, best.us, atol=1e-4)  # its small gaps are closed on the way

@@ -18,7 +18,7 @@ from dpvp.planning.solve import Iterations, RiccatiGains, Trajectory, judged_pla
 from dpvp.tasks.ocp import Ocp
 
 MENDED_BY_A_SHORTER_STEP = (PlanStatus.OUT_OF_LIMITS, PlanStatus.WORSE_THAN_GUESS)
-LEAST_STEP = 1 / 8
+SHORTER_STEPS = 1 / 2, 1 / 4, 1 / 8, 0.0  # shares of the way; none at all is the guess itself
 
 
 class CsqpPlanner:
@@ -35,7 +35,8 @@ class CsqpPlanner:
         """Plan; see `Planner.plan`.
 
         A few iterations of SQP leave dynamics gaps; the plan is then the trajectory simulated under its own gains. That
-        may leave the limits that the step's linear model kept: then a shorter step from the guess is taken.
+        may leave the limits that the step's linear model kept, and where the guess is as good as single precision can
+        tell it may cost more: then a shorter step from the guess is taken, or the guess as it is.
         """
         watch = Stopwatch()
         self.ocp.aim(x, goal)
@@ -53,9 +54,9 @@ class CsqpPlanner:
         if found.finite and self.ocp.gap(found.xs, found.us) > self._check.gap:
             found = self._simulated(found, guess, 1.0)
         plan = judged_plan(self.ocp, found, self._check, t, guess, iterations, watch)
-        share = 1.0
-        while plan.status in MENDED_BY_A_SHORTER_STEP and share > LEAST_STEP:
-            share /= 2.0
+        for share in SHORTER_STEPS:
+            if plan.status not in MENDED_BY_A_SHORTER_STEP:
+                break
             shorter = self._simulated(found, guess, share)
             plan = judged_plan(self.ocp, shorter, self._check, t, guess, iterations, watch).after(plan.timings)
         self._spoilt = not plan.status.usable or not np.all(np.isfinite(np.array(self._solver.k)))
