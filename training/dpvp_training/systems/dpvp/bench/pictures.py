@@ -10,7 +10,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from dpvp.view.plots import BLUE, COLOURS, FAINT, GREEN, ORANGE, RED, STYLE, save_png
 
@@ -63,8 +63,9 @@ def _frame_costs(axis: Axes) -> None:
     axis.yaxis.set_ticks([ratio - 0.99 for ratio in _RATIOS])
     axis.yaxis.set_minor_locator(NullLocator())
     axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value + 0.99:g} ×"))
+    axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.xaxis.set_minor_formatter(NullFormatter())
+    axis.xaxis.set_minor_locator(NullLocator())
 
 
 def draw_iterations(content: Mapping[str, Any], file: Path) -> None:
