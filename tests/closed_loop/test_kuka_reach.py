@@ -64,11 +64,13 @@ class Run:
     xs: Array  # (n, nx)
     efforts: Array  # (n, nu) as commanded, before anything clamps them
     reached_at: float | None  # s
+    within: float  # s
     loop: MpcLoop
     phase: FeedbackPhase
 
     def assert_reached(self, task: Task, goal: Array) -> None:
-        assert self.reached_at is not None, f"{task.error(self.xs[-1], goal):.4f} m away after {len(self.xs)} ms"
+        assert self.reached_at is not None, f"{task.error(self.xs[-1], goal):.4f} m away after {self.within} s"
+        assert self.reached_at + SETTLE <= self.within
         assert self.phase is FeedbackPhase.FEEDBACK
         assert self.loop.decision.state is LoopState.TRACK
 
@@ -118,7 +120,7 @@ class Laboratory:
             settled = settled + 1 if self.task.reached(x, goal) else 0
             rows.append((x, effort))
         reached_at = world.read().t - SETTLE if settled >= SETTLE / world.dt else None
-        return Run(*map(np.array, zip(*rows, strict=True)), reached_at, loop, law.phase)
+        return Run(*map(np.array, zip(*rows, strict=True)), reached_at, self.within, loop, law.phase)
 
 
 @pytest.fixture(scope="module")
