@@ -21,6 +21,7 @@ from dpvp.config import Config
 from dpvp.errors import ConfigError, GoalError
 from dpvp.plan import Array
 from dpvp.robot import Robot
+from dpvp.tasks.arm import ArmNodes
 from dpvp.tasks.end_effector import EndEffector
 from dpvp.tasks.ocp import Ocp
 from dpvp.tasks.task import TerminalWeights
@@ -94,10 +95,8 @@ class ReachTask:
                 raise ConfigError(file, where + key, values, f"needs {robot.nq} numbers, one per joint of {robot.name}")
         self.config, self.dt = config, config.dt
         self._robot = robot
-        self._frame = robot.model.getFrameId(robot.end_effector)
         self._tip = EndEffector(robot)
-        self._state = crocoddyl.StateMultibody(robot.model)
-        self._actuation = crocoddyl.ActuationModelFull(self._state)
+        self._nodes = ArmNodes(robot, config.dt, config.velocity_share)
 
     @property
     def robot(self) -> Robot:
@@ -122,8 +121,7 @@ class ReachTask:
     @property
     def state_bounds(self) -> tuple[Array, Array]:
         """Position and velocity limits of the robot; of the latter the share that plans may use."""
-        limits, velocity = self._robot.limits, self.config.velocity_share * self._robot.limits.velocity
-        return np.concatenate([limits.position_lower, -velocity]), np.concatenate([limits.position_upper, velocity])
+        return self._nodes.bounds
 
     def ocp(
         self,
@@ -133,14 +131,11 @@ class ReachTask:
         hard_limits: bool = False,
     ) -> Ocp:
         """Build the problem; see `Task.ocp`."""
-        goal = crocoddyl.ResidualModelFrameTranslation(
-            self._state, self._frame, np.array(self.config.goal), self._actuation.nu
-        )
-        running = self._node(self._running_costs(goal), self.dt, self._limits(state=True) if hard_limits else None)
-        first = self._node(self._running_costs(goal), self.dt, self._limits(state=False)) if hard_limits else None
+        goal = self._goal_residual()
+        running = self._nodes.running(self._running_costs(goal), hard_limits=hard_limits)
+        first = self._nodes.first(self._running_costs(goal)) if hard_limits else None
         if isinstance(terminal, TerminalWeights):
-            limits = self._limits(state=True, effort=False) if hard_limits else None
-            last = self._node(self._terminal_costs(goal, terminal), 0.0, limits)
+            last = self._nodes.last(self._terminal_costs(goal, terminal), hard_limits=hard_limits)
             aims = []
         else:
             last, aims = terminal, [terminal.aim]
@@ -154,10 +149,8 @@ class ReachTask:
 
     def terminal_model(self, weights: TerminalWeights) -> tuple[crocoddyl.ActionModelAbstract, object]:
         """Return a stand-alone quadratic terminal model and the residual whose `reference` is its goal."""
-        goal = crocoddyl.ResidualModelFrameTranslation(
-            self._state, self._frame, np.array(self.config.goal), self._actuation.nu
-        )
-        return self._node(self._terminal_costs(goal, weights), 0.0, None), goal
+        goal = self._goal_residual()
+        return self._nodes.last(self._terminal_costs(goal, weights), hard_limits=False), goal
 
     def check_goal(self, goal: ArrayLike) -> Array:
         """Return the goal (3,), m, or raise `GoalError` saying why the arm cannot or must not go there."""
@@ -241,8 +234,14 @@ class ReachTask:
             except GoalError:
                 continue
 
+    def _goal_residual(self) -> crocoddyl.ResidualModelFrameTranslation:
+        nodes = self._nodes
+        return crocoddyl.ResidualModelFrameTranslation(
+            nodes.state, nodes.frame, np.array(self.config.goal), nodes.actuation.nu
+        )
+
     def _running_costs(self, goal: crocoddyl.ResidualModelAbstract) -> crocoddyl.CostModelSum:
-        weights, state, nu = self.config.weights, self._state, self._actuation.nu
+        weights, state, nu = self.config.weights, self._nodes.state, self._nodes.actuation.nu
         at_rest = crocoddyl.ResidualModelState(state, state.zero(), nu)
         scale = np.concatenate([np.zeros(state.nv), np.square(weights.velocity_scale)])
         soft = np.concatenate(
@@ -266,31 +265,10 @@ class ReachTask:
     def _terminal_costs(
         self, goal: crocoddyl.ResidualModelAbstract, weights: TerminalWeights
     ) -> crocoddyl.CostModelSum:
-        state, nu = self._state, self._actuation.nu
+        state, nu = self._nodes.state, self._nodes.actuation.nu
         costs = crocoddyl.CostModelSum(state, nu)
         velocities = crocoddyl.ActivationModelWeightedQuad(np.repeat([0.0, 1.0], state.nv))
         at_rest = crocoddyl.ResidualModelState(state, state.zero(), nu)
         costs.addCost("goal", crocoddyl.CostModelResidual(state, goal), weights.goal)
         costs.addCost("velocity", crocoddyl.CostModelResidual(state, velocities, at_rest), weights.velocity)
         return costs
-
-    def _limits(self, *, state: bool, effort: bool = True) -> crocoddyl.ConstraintModelManager:
-        """Hard limits of the robot; node 0 keeps only those on effort, since its state is given."""
-        limits, space, nu = self.robot.limits, self._state, self._actuation.nu
-        constraints = crocoddyl.ConstraintModelManager(space, nu)
-        if effort:
-            residual = crocoddyl.ResidualModelControl(space, np.zeros(nu))
-            model = crocoddyl.ConstraintModelResidual(space, residual, -limits.effort, limits.effort)
-            constraints.addConstraint("effort", model)
-        if state:
-            residual = crocoddyl.ResidualModelState(space, space.zero(), nu)
-            constraints.addConstraint("state", crocoddyl.ConstraintModelResidual(space, residual, *self.state_bounds))
-        return constraints
-
-    def _node(
-        self, costs: crocoddyl.CostModelSum, dt: float, constraints: crocoddyl.ConstraintModelManager | None
-    ) -> crocoddyl.IntegratedActionModelEuler:
-        extra = [] if constraints is None else [constraints]
-        # no `armature` here: pinocchio's dynamics have that of the model, and crocoddyl would add it once more
-        dynamics = crocoddyl.DifferentialActionModelFreeFwdDynamics(self._state, self._actuation, costs, *extra)
-        return crocoddyl.IntegratedActionModelEuler(dynamics, dt)
