@@ -45,7 +45,7 @@ class HoldGuess:
 
     def propose(self, ocp: Ocp, x: Array, goal: Array, t: float, previous: Plan | None) -> Guess | None:
         """Propose the gravity torques of every posture on the way; those of the first alone let a moving arm fall."""
-        return simulated(self.name, ocp, x, ocp.gravity)
+        return simulated(self.name, ocp, x, lambda state, node: ocp.gravity(state))
 
 
 class ShiftGuess:
@@ -82,23 +82,23 @@ def best_guess(
     return replace(best, silent=silent) if silent else best
 
 
-def simulated(name: str, ocp: Ocp, x: Array, control: Callable[[Array], Array | None]) -> Guess | None:
+def simulated(name: str, ocp: Ocp, x: Array, control: Callable[[Array, int], Array | None]) -> Guess | None:
     """Simulate a feedback law from the (nx,) state `x`, to which `ocp` is aimed.
 
     Args:
         name: of the guess.
         ocp: the problem.
         x: the measured state.
-        control: returns the torques (nu,), Nm, in a state (nx,), or None where it has nothing to say: nor then has the
-            guess.
+        control: returns the torques (nu,), Nm, in a state (nx,) at a node, or None where it has nothing to say: nor
+            then has the guess.
     """
     xs, us, cost = [np.array(x, dtype=np.float64)], list[Array](), 0.0
-    for _ in range(ocp.horizon):
-        u = control(xs[-1])
+    for node in range(ocp.horizon):
+        u = control(xs[-1], node)
         if u is None:
             return None
         us.append(u)
-        after, spent = ocp.step(xs[-1], u)
+        after, spent = ocp.step(xs[-1], u, node)
         xs.append(after)
         cost += spent
     ending, data = ocp.problem.terminalModel, ocp.problem.terminalData

@@ -19,5 +19,9 @@ class PolicyGuess:
 
     def propose(self, ocp: Ocp, x: Array, goal: Array, t: float, previous: Plan | None) -> Guess | None:
         """Propose the simulated policy; None if it had to be asked outside its training range on the way."""
-        policy = self._policy
-        return simulated(self.name, ocp, x, lambda state: policy(state, goal) if policy.inside(state, goal) else None)
+
+        def control(state: Array, node: int) -> Array | None:
+            then = ocp.later(goal, node * ocp.dt)
+            return self._policy(state, then) if self._policy.inside(state, then) else None
+
+        return simulated(self.name, ocp, x, control)

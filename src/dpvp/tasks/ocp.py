@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import crocoddyl
 import numpy as np
@@ -13,17 +14,19 @@ from dpvp.plan import Array
 class Ocp:
     """A shooting problem over `horizon` nodes of `dt` seconds, as tasks build it and planners solve it.
 
-    All running nodes share one model, so that aiming at a new goal is a single assignment. Not for two threads at once.
+    Where the goal stands still all running nodes share one model, so that aiming is a single assignment. Not for two
+    threads at once.
 
     Attributes:
         problem: the crocoddyl problem; its arrays belong to crocoddyl.
         horizon: number of control nodes T.
         dt: length of a node, s.
+        later: what a goal has become some seconds later.
     """
 
     def __init__(
         self,
-        running: crocoddyl.ActionModelAbstract,
+        running: crocoddyl.ActionModelAbstract | Sequence[crocoddyl.ActionModelAbstract],
         terminal: crocoddyl.ActionModelAbstract,
         horizon: int,
         dt: float,
@@ -31,11 +34,12 @@ class Ocp:
         *,
         first: crocoddyl.ActionModelAbstract | None = None,
         hold: Callable[[Array], Array] | None = None,
+        later: Callable[[Array, float], Array] | None = None,
     ) -> None:
         """Build the problem.
 
         Args:
-            running: model of every node but the last.
+            running: model of every node but the last, or one for each of them.
             terminal: model of the last node.
             horizon: number of control nodes T, at least 1.
             dt: length of a node, s.
@@ -43,17 +47,22 @@ class Ocp:
             first: model of node 0 where it differs (no constraint on the state that is already there).
             hold: the (nu,) control that keeps the machine in an (nx,) state at rest, or comes close; that of the
                 running model (`quasiStatic`) where there is none.
+            later: moves goals on; they stand still where there is none.
         """
         if horizon < 1:
             raise ValueError(f"horizon = {horizon}: must be at least 1 node")
-        models = [first or running] + [running] * (horizon - 1)
-        self.problem = crocoddyl.ShootingProblem(np.zeros(running.state.nx), models, terminal)
+        models: list[Any]
+        if isinstance(running, Sequence):
+            models = self._stepped = list(running)
+        else:
+            models, self._stepped = [first or running] + [running] * (horizon - 1), [running] * horizon
+        self.problem = crocoddyl.ShootingProblem(np.zeros(models[0].state.nx), models, terminal)
         # two solver threads on two cores cost up to a factor of ten and never gained more than a third
         self.problem.nthreads = 1
         self.horizon, self.dt = horizon, dt
         self._aim = aim
-        self._running, self._hold = running, hold
-        self._step_data = running.createData()
+        self.later = later or (lambda goal, seconds: goal)
+        self._hold, self._step_data = hold, self._stepped[-1].createData()
         self._datas = list(self.problem.runningDatas)  # making this list takes as long as two nodes
 
     def aim(self, x: Array, goal: Array) -> None:
@@ -66,12 +75,12 @@ class Ocp:
         if self._hold is not None:
             return self._hold(x)
         at_rest = x.copy()
-        at_rest[self._running.state.nq :] = 0.0
-        return np.asarray(self._running.quasiStatic(self._step_data, at_rest))
+        at_rest[self._stepped[-1].state.nq :] = 0.0
+        return np.asarray(self._stepped[-1].quasiStatic(self._step_data, at_rest))
 
-    def step(self, x: Array, u: Array) -> tuple[Array, float]:
-        """Simulate one node of `dt`: the (nx,) next state and the cost of the node."""
-        self._running.calc(self._step_data, x, u)
+    def step(self, x: Array, u: Array, node: int = 0) -> tuple[Array, float]:
+        """Simulate one node of `dt`: the (nx,) next state and what it costs as that `node` of the problem."""
+        self._stepped[node].calc(self._step_data, x, u)
         return np.array(self._step_data.xnext), float(self._step_data.cost)
 
     def cost(self, xs: Array, us: Array) -> float:
@@ -99,7 +108,7 @@ class Ocp:
         Returns:
             The simulated states (T+1, nx) and the controls that were applied (T, nu).
         """
-        state = self._running.state
+        state = self._stepped[-1].state
         x = np.array(self.problem.x0)
         followed, applied = [x], []
         for node in range(self.horizon):

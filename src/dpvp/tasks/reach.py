@@ -152,6 +152,10 @@ class ReachTask:
         goal = self._goal_residual()
         return self._nodes.last(self._terminal_costs(goal, weights), hard_limits=False), goal
 
+    def later(self, goal: Array, seconds: float) -> Array:
+        """Return the goal: it stands still."""
+        return goal
+
     def check_goal(self, goal: ArrayLike) -> Array:
         """Return the goal (3,), m, or raise `GoalError` saying why the arm cannot or must not go there."""
         point = np.array(goal, dtype=np.float64)

@@ -131,6 +131,10 @@ class Task(Protocol):
         """
         ...
 
+    def later(self, goal: Array, seconds: float) -> Array:
+        """Return what `goal` has become `seconds` later: the same, where goals stand still."""
+        ...
+
     def check_goal(self, goal: ArrayLike) -> Array:
         """Return the goal as float64 or raise `GoalError` with the reason."""
         ...

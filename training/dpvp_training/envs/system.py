@@ -134,6 +134,10 @@ class SystemTask(ABC):
         terminal = ResidualTerminal(self, weights.goal)
         return terminal, terminal
 
+    def later(self, goal: Array, seconds: float) -> Array:
+        """Return the goal: it stands still."""
+        return goal
+
     def check_goal(self, goal: ArrayLike) -> Array:
         """Return the goal or raise `GoalError` where it is outside the box that goals are drawn from."""
         numbers = np.array(goal, dtype=np.float64)
