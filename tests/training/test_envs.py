@@ -202,7 +202,7 @@ def test_torch_says_the_same(problem: Problem, ocp: Ocp):
     torch.testing.assert_close(geometry.residual(x, goal), expected, rtol=0.0, atol=1e-12)
     # at rest a control carries the posture, whatever the velocity is
     carrying = torch.from_numpy(np.stack([ocp.gravity(a) for a, _ in draws(problem)]))
-    torch.testing.assert_close(geometry.rest_control(x), carrying, rtol=0.0, atol=1e-10)
+    torch.testing.assert_close(geometry.feedforward(x, goal), carrying, rtol=0.0, atol=1e-10)
     assert list(geometry.parameters()) == []
     single = load_problem(problem.name).geometry.float()
     assert single.residual(x.float(), goal.float()).dtype == torch.float32
@@ -218,7 +218,7 @@ def test_torch_exports():
         def forward(self, *asked: Tensor) -> list[Tensor]:
             answers = []
             for geometry, x, goal in zip(self.geometries, asked[::2], asked[1::2], strict=True):
-                answers += [geometry.features(x, goal), geometry.rest_control(x)]
+                answers += [geometry.features(x, goal), geometry.feedforward(x, goal)]
             return answers
 
     problems = [load_problem(name) for name in problem_names()]

@@ -126,13 +126,14 @@ class DisturbedLoop:
         """Go from the (nx,) state `start` towards `goal` for so long; `rng` draws what `disturbance` leaves open."""
         task, config = self.scenario.task, self.scenario.config
         plant = _Plant(self.scenario, start, disturbance, rng)
-        follower = Follower(self.scenario.robot, config.loop.plan_timeout)
+        follower = Follower(self.scenario.robot, config.loop.plan_timeout, config.loop.lead)
         plans, samples = list[Plan](), list[tuple[float, float, bool]]()
         every = max(1, round(config.rates.feedback / config.rates.plan))
         for step in range(round(seconds * config.rates.feedback)):
             plant.sense()
             if step % every == 0:
-                samples.append((plant.t, task.error(plant.x, goal), task.reached(plant.x, goal)))
+                now = task.later(goal, plant.t)
+                samples.append((plant.t, task.error(plant.x, now), task.reached(plant.x, now)))
                 plans.append(self._planning.plan(plant.shown, goal, plant.t, plans[-1] if plans else None))
                 plant.send(follower.command(plans[-1], plant.shown))
             plant.step()
