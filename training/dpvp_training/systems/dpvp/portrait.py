@@ -21,7 +21,7 @@ from dpvp_training.systems.dpvp.plots import RunPicture, ValueSlice, draw_run, r
 
 NODES = 100  # of the trajectories
 GRID = 41  # of the slice
-EVERY = 5  # so many rows and columns of it problems are solved
+EVERY = 8  # so many rows and columns of it problems are solved
 REACH = 0.1  # of the width of the training data, to either side of the equilibrium
 
 
