@@ -49,6 +49,7 @@ class Disturbance:
         payload: the mass of what is at the end effector is wrong by up to this share.
         mass: every other link's mass is wrong by up to this share.
         inertia: every link's inertia about its centre is wrong by up to this share.
+        friction: Coulomb friction of every joint, of which the planner knows nothing, up to this, Nm.
         noise: standard deviation of white noise on the torques at the plant's rate, as a share of each joint's limit.
         sensor_delay: age of what the sensor shows, s.
         plan_delay: from asking for a plan to following it, s; one plan period where it is None.
@@ -58,6 +59,7 @@ class Disturbance:
     payload: float = 0.0
     mass: float = 0.0
     inertia: float = 0.0
+    friction: float = 0.0
     noise: float = 0.0
     sensor_delay: float = 0.0
     plan_delay: float | None = None
@@ -208,4 +210,5 @@ class _Plant:
         share[self._tip] = wrong.payload
         model.body_mass *= 1.0 + share * self._rng.uniform(-1.0, 1.0, model.nbody)
         model.body_inertia *= 1.0 + wrong.inertia * self._rng.uniform(-1.0, 1.0, (model.nbody, 1))
+        model.dof_frictionloss += wrong.friction * self._rng.uniform(0.0, 1.0, model.nv)
         mujoco.mj_setConst(model, self._world.data)
