@@ -61,7 +61,7 @@ class TrackGeometry(Geometry):
         real, imaginary = y[:, 0], y[:, 1]
         a, b = abs(self._first), abs(self._second)
         cosine = (real * real + imaginary * imaginary - a * a - b * b) / (2.0 * a * b)
-        bent = torch.acos(cosine.clamp(-1.0, 1.0))  # beyond the reach no task asks; what is there must still be a number
+        bent = torch.acos(cosine.clamp(-1.0, 1.0))  # nobody asks beyond the reach: any number will do
         second = self._side * bent - self._bend
         # z / (w_1 + w_2 exp(i q_2)): its angle is that of z times the conjugate of the denominator
         cos, sin = torch.cos(second), torch.sin(second)
