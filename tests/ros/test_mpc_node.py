@@ -277,7 +277,8 @@ def test_lifecycle_deactivate_holds_and_activate_returns(held: tuple[Bench, Fake
     assert is_hold(bench, bench.controls[0])
 
 
-def test_ends_on_sigint_without_orphans(tmp_path: Path) -> None:
+@pytest.mark.parametrize("after", [0.0, 5.0], ids=["while the solver starts", "running"])
+def test_ends_on_sigint_without_orphans(after: float) -> None:
     """Its own graph, since it ends the node; must be the last test of the module that uses `running`."""
     pytest.importorskip("rclpy")
     import subprocess
@@ -294,7 +295,7 @@ def test_ends_on_sigint_without_orphans(tmp_path: Path) -> None:
         found = subprocess.run(["pgrep", "-P", str(node.pid)], capture_output=True, text=True, check=False)
         children = found.stdout.split()
     assert children, "the solver process did not start"
-    time.sleep(3.0)
+    time.sleep(after)
     node.send_signal(signal.SIGINT)
     _, said = node.communicate(timeout=20)
     assert node.returncode == 0, said

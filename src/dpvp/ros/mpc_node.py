@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import time
 import traceback
+from contextlib import ExitStack
 from pathlib import Path
 
 from builtin_interfaces.msg import Time
@@ -62,9 +63,13 @@ class MpcInterface:
         self._node, self._parameters, self._scenario = node, parameters, scenario
         self._robot = scenario.robot
         self.loop = MpcLoop(scenario, lambda: SolverProcess(Path(scenario.file), scenario))
-        if not self.loop.solver.wait_ready(SOLVER_PATIENCE):
-            self.loop.close()
-            raise EnvironmentProblem(f"the solver process for {scenario.file} did not start; see its message above")
+        with (
+            ExitStack() as undo
+        ):  # Ctrl-C may come while we wait, and the solver would not hear of it before it is ready
+            undo.callback(self.loop.close)
+            if not self.loop.solver.wait_ready(SOLVER_PATIENCE):
+                raise EnvironmentProblem(f"the solver process for {scenario.file} did not start; see its message above")
+            undo.pop_all()
         self._control = node.create_publisher(Control, "control", STREAM)
         self._plan = node.create_publisher(JointTrajectory, "~/plan", STREAM)
         self._plan_ms = node.create_publisher(Float64, "~/plan_ms", STREAM)
