@@ -16,6 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dpvp.plan import Array
 from dpvp.tasks.gait import Gait, Schedule
@@ -82,7 +83,7 @@ class Footsteps:
     hips: Array
     gain: float
 
-    def landings(self, path: BasePath, command: Array, feet: Array) -> Array:
+    def landings(self, path: BasePath, command: Array, feet: NDArray[np.integer]) -> Array:
         """Return where the feet with numbers `feet` (m,) land for the base on `path` (m,): (m, 2), m."""
         hips = self.hips[feet]
         around = np.stack([-hips[:, 1], hips[:, 0]], axis=1)  # velocity of a hip where the base turns by 1 rad/s

@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from dpvp.config import Config
 from dpvp.plan import Array
 
+Flags = NDArray[np.bool_]
 Speed = Annotated[float, Field(ge=0)]
 
 LEAST = 2  # feet that have to stand at any time: on fewer nobody balances for longer than a moment
@@ -37,16 +39,16 @@ class Schedule:
         swing: number of that swing, counted from 0; -1 where a foot stands.
     """
 
-    stands: Array
-    arrives: Array
+    stands: Flags
+    arrives: Flags
     progress: Array
     touchdown: Array
-    swing: Array
+    swing: NDArray[np.int_]
 
     @property
-    def guided(self) -> Array:
+    def guided(self) -> Flags:
         """Where a foot is to be at a certain place: in its swing, and where it comes down."""
-        return ~self.stands | self.arrives
+        return np.asarray(~self.stands | self.arrives)
 
 
 class Gait(Config):
@@ -84,11 +86,11 @@ class Gait(Config):
         """How long a foot swings, s."""
         return self.period - self.stance
 
-    def stands(self, phases: Array) -> Array:
+    def stands(self, phases: Array) -> Flags:
         """Return which feet stand at `phases` (m,), rad: (m, n)."""
         return self._cycles(phases) % 1.0 < self.duty
 
-    def schedule(self, phase: float, horizon: int, dt: float, airborne: Array, *, still: bool = False) -> Schedule:
+    def schedule(self, phase: float, horizon: int, dt: float, airborne: Flags, *, still: bool = False) -> Schedule:
         """Return the schedule of `horizon` nodes of `dt` seconds from `phase`, rad, on.
 
         Whether a foot stands while a node lasts is asked in the middle of it.
@@ -100,7 +102,7 @@ class Gait(Config):
             airborne: (n,) feet that are off the floor now.
             still: all feet are to stand; those in the air end the swing that is under way.
         """
-        times = dt * np.arange(horizon + 1)
+        times = dt * np.arange(horizon + 1.0)
         turn = 2.0 * np.pi / self.period
         middle = self._cycles(phase + turn * (times + 0.5 * dt))
         stands = middle % 1.0 < self.duty
@@ -122,4 +124,4 @@ class Gait(Config):
 
     def _cycles(self, phases: Array) -> Array:
         """Return the feet's cycles at `phases` (m,), rad, without the modulo: (m, n)."""
-        return phases[:, None] / (2.0 * np.pi) + np.array(self.offsets)
+        return np.asarray(phases[:, None] / (2.0 * np.pi) + np.array(self.offsets))

@@ -21,7 +21,7 @@ from dpvp.config import Config
 from dpvp.plan import Array
 from dpvp.robot import Robot
 from dpvp.tasks.footsteps import BasePath, Footsteps, turned
-from dpvp.tasks.gait import Gait
+from dpvp.tasks.gait import Flags, Gait
 from dpvp.tasks.legged import LeggedNode
 from dpvp.tasks.legs import Legs
 
@@ -57,7 +57,7 @@ class Reference:
     """
 
     xs: Array
-    stands: Array
+    stands: Flags
     targets: Array
 
     def lead(self, nodes: Sequence[LeggedNode]) -> None:
