@@ -57,8 +57,8 @@ class ShiftGuess:
         """Propose the previous plan, read on the new grid; None before the first plan or after its end."""
         if previous is None or not previous.t0 <= t < previous.end or previous.horizon != ocp.horizon:
             return None
-        xs, us, gains = previous.shifted(t)
-        over = math.ceil((t - previous.t0 - SAME_TIME) / previous.dt)
+        xs, us, gains = previous.shifted(t, ocp.first_dt)
+        over = max(0, math.ceil((t + ocp.span - previous.end - SAME_TIME) / ocp.dt))
         if over:  # past the old end there is no plan: carry the posture and damp it with the last gains
             us = us.copy()
             us[-over:] = [ocp.gravity(xs[-1], node) for node in range(ocp.horizon - over, ocp.horizon)]

@@ -98,5 +98,17 @@ def judged_plan(
     solve = watch.split()
     cost, gap = ocp.cost_and_gap(found.xs, found.us) if found.finite else (np.inf, np.inf)
     status = check(ocp.dt, found.xs, found.us, found.gains, cost, gap, guess)
-    timings = Timings(solve=solve, check=watch.split())
-    return Plan(t, ocp.dt, found.xs, found.us, found.gains, cost, guess.cost, guess.name, status, iterations, timings)
+    return Plan(
+        t0=t,
+        dt=ocp.dt,
+        xs=found.xs,
+        us=found.us,
+        gains=found.gains,
+        cost=cost,
+        guess_cost=guess.cost,
+        guess=guess.name,
+        status=status,
+        iterations=iterations,
+        timings=Timings(solve=solve, check=watch.split()),
+        first_dt=ocp.first_dt,
+    )

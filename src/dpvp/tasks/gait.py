@@ -10,6 +10,7 @@ swing, and no longer where the floor came early. Such a swing is left out.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -24,6 +25,7 @@ Flags = NDArray[np.bool_]
 Speed = Annotated[float, Field(ge=0)]
 
 LEAST = 2  # feet that have to stand at any time: on fewer nobody balances for longer than a moment
+SHARE_OF_A_TICK = 1e-3  # a first node shorter than this share of the others is none
 LATE = 0.3  # share of a swing after which its foot must be in the air
 
 
@@ -90,21 +92,30 @@ class Gait(Config):
         """Return which feet stand at `phases` (m,), rad: (m, n)."""
         return self._cycles(phases) % 1.0 < self.duty
 
-    def schedule(self, phase: float, horizon: int, dt: float, airborne: Flags, *, still: bool = False) -> Schedule:
-        """Return the schedule of `horizon` nodes of `dt` seconds from `phase`, rad, on.
+    def until_tick(self, phase: float, dt: float) -> float:
+        """Return how long it is until the clock of nodes of `dt` seconds, which begins at phase 0, ticks next, s.
+
+        More than 0 and at most `dt`. With nodes that begin where it ticks, and a first one that is shorter, a foot
+        stands or swings in a node whenever the plan was made.
+        """
+        ticks = phase / (2.0 * np.pi) * self.period / dt
+        rest = math.ceil(ticks) - ticks
+        return dt * (rest if rest > SHARE_OF_A_TICK else rest + 1.0)
+
+    def schedule(self, phase: float, times: Array, dt: float, airborne: Flags, *, still: bool = False) -> Schedule:
+        """Return the schedule of nodes that begin at `times`, from `phase`, rad, on.
 
         Whether a foot stands while a node lasts is asked in the middle of it.
 
         Args:
-            phase: at the first node, rad.
-            horizon: number of control nodes T.
-            dt: length of a node, s.
+            phase: at time 0, rad.
+            times: (T+1,) s; the last node is `dt` seconds long.
+            dt: s.
             airborne: (n,) feet that are off the floor now.
             still: all feet are to stand; those in the air end the swing that is under way.
         """
-        times = dt * np.arange(horizon + 1.0)
         turn = 2.0 * np.pi / self.period
-        middle = self._cycles(phase + turn * (times + 0.5 * dt))
+        middle = self._cycles(phase + turn * (times + 0.5 * np.diff(times, append=times[-1] + dt)))
         stands = middle % 1.0 < self.duty
         number = np.floor(middle).astype(int)
         number -= np.floor(self._cycles(np.array([phase]))).astype(int)

@@ -22,6 +22,7 @@ class Ocp:
         horizon: number of control nodes T.
         dt: length of a node, s.
         state: crocoddyl's, of every node.
+        first_dt: length of node 0 where aiming has made it shorter than the others, s; 0 where it has not.
         later: what a goal has become some seconds later.
     """
 
@@ -59,10 +60,16 @@ class Ocp:
         # two solver threads on two cores cost up to a factor of ten and never gained more than a third
         self.problem.nthreads = 1
         self.horizon, self.dt, self.state = horizon, dt, self._stepped[-1].state
+        self.first_dt = 0.0
         self._aim = aim
         self.later = later or (lambda goal, seconds: goal)
         self._hold, self._step_data = hold, self._stepped[-1].createData()
         self._datas = list(self.problem.runningDatas)  # making this list takes as long as two nodes
+
+    @property
+    def span(self) -> float:
+        """Length of the horizon, s."""
+        return self.horizon * self.dt if self.first_dt == 0.0 else self.first_dt + (self.horizon - 1) * self.dt
 
     def aim(self, x: Array, goal: Array) -> None:
         """Set the (nx,) start state and the goal, in the task's units."""

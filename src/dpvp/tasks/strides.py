@@ -10,6 +10,7 @@ their places. Until then it steps on the spot, which is how it recovers from a p
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -82,13 +83,17 @@ class Strides:
         floor = float(feet[self._gait.stands(goal[:1])[0], 2].mean())
         airborne = feet[:, 2] > floor + self._config.calm.lifted
         still = self._still(feet[:, :2] - x[:2], yaw, speed, goal)
-        schedule = self._gait.schedule(goal[0], horizon, self._dt, airborne, still=still)
-        beyond = np.ceil(self._gait.period / self._dt)  # no swing under way at the end lands later
-        times = self._dt * np.arange(horizon + 1 + beyond)
+        beyond = math.ceil(self._gait.period / self._dt)  # no swing under way at the end lands later
+        times = np.concatenate([[0.0], self.first_dt(goal) + self._dt * np.arange(horizon + beyond)])
+        schedule = self._gait.schedule(goal[0], times[: horizon + 1], self._dt, airborne, still=still)
         command = np.array([*goal[1:3], goal[3] + self._straightening(yaw, goal)])
         path = BasePath.of(x[:2], yaw, speed, command, self._config.acceleration, times)
         targets = self._footsteps.targets(schedule, path, command, feet, floor)
         return Reference(self._states(path, command[2], floor, horizon + 1), schedule.stands, targets)
+
+    def first_dt(self, goal: Array) -> float:
+        """Return the length of the first node, s."""
+        return self._gait.until_tick(goal[0], self._dt)
 
     def _states(self, path: BasePath, turn: float, floor: float, count: int) -> Array:
         """Return `count` states (nx,) along `path`, the base turning at `turn` rad/s."""

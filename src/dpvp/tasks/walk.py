@@ -42,7 +42,7 @@ class WalkConfig(Config):
     gait: str = Field("trot", description="one of `gaits`")
     gaits: dict[str, Gait] = Field(
         {
-            "trot": Gait(period=0.5, duty=0.55, offsets=(0.0, 0.5, 0.5, 0.0), most=(0.8, 0.4, 1.0)),
+            "trot": Gait(period=0.48, duty=0.55, offsets=(0.0, 0.5, 0.5, 0.0), most=(0.8, 0.4, 1.0)),
             "walk": Gait(period=0.8, duty=0.75, offsets=(0.0, 0.5, 0.25, 0.75), most=(0.4, 0.2, 0.5)),
             "stand": Gait(period=1.0, duty=1.0, offsets=(0.0, 0.0, 0.0, 0.0)),
         },
@@ -150,7 +150,8 @@ class WalkTask:
             x = np.array(ocp.problem.x0)
             if aimed != (aimed := x.tobytes() + goal.tobytes()):
                 self.reference(x, goal, horizon).lead(nodes)
-            last.aim(self.later(goal, horizon * self.dt))
+                nodes[0].model.dt = ocp.first_dt = self._strides.first_dt(goal)
+            last.aim(self.later(goal, ocp.span))
 
         ocp = Ocp([node.model for node in nodes], last, horizon, self.dt, aim, later=self.later)
         return ocp
