@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -130,7 +129,7 @@ class Plan:
         iterations: solver iterations done.
         timings: where the time went.
         advice: what became of the learned parts' advice.
-        first_dt: length of node 0 where it is shorter than the others, s; 0 where it is not.
+        first_dt: length of node 0 where it is not `dt`, s; else 0.
     """
 
     t0: float
@@ -182,7 +181,8 @@ class Plan:
 
         Returns:
             xs (T+1, nx), us (T, nu), gains (T, nu, ndx): states interpolated, controls and gains of the node that is
-            under way at each new node; beyond the end the last ones are repeated.
+            under way where each new node begins, and in the middle of a first node of a length of its own; beyond the
+            end the last ones are repeated.
         """
         after = (first_dt or self.dt) + self.dt * np.arange(self.horizon)
         positions = np.array([self._position(t), *(self._position(t + seconds) for seconds in after)])
@@ -190,6 +190,8 @@ class Plan:
         nodes = positions.astype(int)
         ratios = (positions - nodes)[:, None]
         xs = self._between(self.xs[nodes], self.xs[(nodes + 1).clip(0, self.horizon)], ratios)
+        if first_dt:
+            nodes[0] = self._node(self._position(t + 0.5 * first_dt))
         nodes = nodes[:-1].clip(0, self.horizon - 1)
         return xs, self.us[nodes], self.gains[nodes]
 

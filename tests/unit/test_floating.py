@@ -47,8 +47,8 @@ def turning(go2: Robot, *, flip: bool = False) -> Plan:
         sign = -1.0 if flip and node % 2 else 1.0
         xs[node, 3:7] = sign * np.array([0.0, 0.0, np.sin(0.05 * node), np.cos(0.05 * node)])
         xs[node, 0] = 0.01 * node
-    gains = np.zeros((T, go2.nu, go2.ndx))
-    return Plan(0.0, DT, xs, np.zeros((T, go2.nu)), gains, 1.0, 2.0, "shift", PlanStatus.OK, 1)
+    gains, us = np.zeros((T, go2.nu, go2.ndx)), np.outer(np.arange(T), np.ones(go2.nu))
+    return Plan(0.0, DT, xs, us, gains, 1.0, 2.0, "shift", PlanStatus.OK, 1)
 
 
 @given(share=shares)
@@ -61,6 +61,49 @@ def test_between_nodes_the_base_turns_on(go2: Robot, flip: bool, share: float) -
     assert np.cos(yaw - 0.1 * share) == pytest.approx(1.0, abs=1e-8)
     assert x[0] == pytest.approx(0.01 * share, abs=1e-6)  # a time that is a node's up to rounding is that node's
     np.testing.assert_allclose(plan.shifted(share * DT)[0][0], x, atol=1e-12)
+
+
+class TestShortFirstNode:
+    """A plan whose nodes begin with the ticks of a clock has a first one that is shorter."""
+
+    @staticmethod
+    def plan(go2: Robot, first_dt: float) -> Plan:
+        return replace(turning(go2), first_dt=first_dt)
+
+    @given(first=st.floats(1e-4, DT))
+    def test_nodes_are_where_the_clock_ticks(self, go2: Robot, first: float) -> None:
+        plan = self.plan(go2, first)
+        assert plan.end == pytest.approx(first + 3 * DT)
+        for node, t in enumerate([0.0, *(first + DT * np.arange(T))]):
+            np.testing.assert_array_equal(plan.at(t), plan.xs[node])
+        np.testing.assert_allclose(plan.at(0.5 * first)[0], 0.005, atol=1e-4)
+        np.testing.assert_allclose(plan.at(first + 0.5 * DT)[0], 0.015, atol=1e-9)
+
+    @given(first=st.floats(1e-4, DT), share=st.floats(0.0, 0.99))
+    def test_read_anew_in_its_first_node_it_is_the_same_but_for_the_start(
+        self, go2: Robot, first: float, share: float
+    ) -> None:
+        plan = self.plan(go2, first)
+        xs, us, gains = plan.shifted(share * first, first * (1.0 - share))
+        np.testing.assert_allclose(xs[1:], plan.xs[1:], atol=1e-12)
+        np.testing.assert_allclose(xs[0], plan.at(share * first), atol=1e-9)
+        np.testing.assert_array_equal(us, plan.us)
+        np.testing.assert_array_equal(gains, plan.gains)
+
+    @given(first=st.floats(1e-3, DT), rest=st.floats(1e-5, 1e-4))
+    def test_a_first_node_that_takes_in_the_rest_of_the_last_is_the_one_after_it(
+        self, go2: Robot, first: float, rest: float
+    ) -> None:
+        _, us, _ = self.plan(go2, first).shifted(first - rest, rest + DT)
+        np.testing.assert_array_equal(us[:, 0], [1.0, 2.0, 3.0, 3.0])
+
+    @given(first=st.floats(1e-4, DT), second=st.floats(1e-4, 0.99 * DT), nodes=st.integers(1, 6))
+    def test_read_anew_later_its_nodes_move_up(self, go2: Robot, first: float, second: float, nodes: int) -> None:
+        plan = self.plan(go2, first)
+        t = first + nodes * DT - second
+        xs, us, _ = plan.shifted(t, second)
+        np.testing.assert_allclose(xs[1:], plan.xs[(np.arange(1, T + 1) + nodes).clip(0, T)], atol=1e-12)
+        np.testing.assert_array_equal(us, plan.us[(np.arange(T) + nodes).clip(0, T - 1)])
 
 
 @given(seed=seeds)

@@ -87,7 +87,7 @@ def test_swings_begin_where_feet_are_and_end_on_the_floor(
     feet = standing(place, yaw)
     feet[:, 2] += 0.03
     path = BasePath.of(place, yaw, speed, command, 2.0, TIMES)
-    schedule = TROT.schedule(phase, T, DT, AIR)
+    schedule = TROT.schedule(phase, TIMES[: T + 1], DT, AIR)
     targets = STEPS.targets(schedule, path, command, feet, FLOOR)
     np.testing.assert_array_equal(np.isnan(targets[..., 0]), ~schedule.guided)
     assert np.nanmin(targets[..., 2]) >= FLOOR
@@ -106,7 +106,7 @@ def test_swings_begin_where_feet_are_and_end_on_the_floor(
 def test_feet_do_not_jump(phase: float, command: Array) -> None:
     """From node to node a swinging foot goes as far as the way and the duration of its swing allow, and no further."""
     path = BasePath.of(np.zeros(2), 0.0, command[:2], command, 2.0, TIMES)
-    schedule = TROT.schedule(phase, T, DT, GROUND)
+    schedule = TROT.schedule(phase, TIMES[: T + 1], DT, GROUND)
     targets = STEPS.targets(schedule, path, command, standing(np.zeros(2), 0.0), FLOOR)
     steps = np.diff(targets, axis=0)
     longest = 1.5 / TROT.swing * 1.2 * DT  # 1.5 is the steepest slope of 3s² - 2s³; no swing is longer than 1.2 m here
@@ -117,7 +117,7 @@ def test_feet_do_not_jump(phase: float, command: Array) -> None:
 def test_the_second_swing_begins_where_the_first_ended() -> None:
     command = np.array([0.5, 0.0, 0.0])
     path = BasePath.of(np.zeros(2), 0.0, command[:2], command, 2.0, TIMES)
-    schedule = TROT.schedule(2.0 * np.pi * 0.6, T, DT, AIR)  # two feet swing now and again before the end
+    schedule = TROT.schedule(2.0 * np.pi * 0.6, TIMES[: T + 1], DT, AIR)  # two feet swing now and again before the end
     targets = STEPS.targets(schedule, path, command, standing(np.zeros(2), 0.0), FLOOR)
     (first,) = np.flatnonzero(schedule.arrives[:25, 0])
     again = np.flatnonzero(schedule.swing[:, 0] == 1)[0]

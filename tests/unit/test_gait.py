@@ -8,10 +8,11 @@ import pydantic
 import pytest
 from hypothesis import assume, given
 
-from dpvp.tasks.gait import LATE, LEAST, Gait, Schedule
+from dpvp.tasks.gait import AT_ONCE, LATE, LEAST, Gait, Schedule
 
 TROT = Gait(period=0.5, duty=0.55, offsets=(0.0, 0.5, 0.5, 0.0))
 T, DT = 40, 0.02
+TIMES = DT * np.arange(T + 1)
 FLOOR, AIR = np.zeros(4, dtype=bool), np.ones(4, dtype=bool)
 
 
@@ -60,7 +61,7 @@ def test_a_trot_moves_diagonals() -> None:
 def test_a_schedule_by_hand() -> None:
     """Period 1 s, nodes of 0.1 s, a foot that is just about to swing and one that has just come down."""
     gait = Gait(period=1.0, duty=0.6, offsets=(0.6, 0.0, 0.6, 0.0))
-    found = gait.schedule(0.0, 8, 0.1, np.array([True, False, True, False]))
+    found = gait.schedule(0.0, 0.1 * np.arange(9), 0.1, np.array([True, False, True, False]))
     np.testing.assert_array_equal(found.stands[:, 0], [False] * 4 + [True] * 5)
     np.testing.assert_array_equal(found.stands[:, 1], [True] * 6 + [False] * 3)
     np.testing.assert_allclose(found.progress[:, 0], [0.0, 0.25, 0.5, 0.75, 1.0, 0.0, 0.0, 0.0, 0.0], atol=1e-12)
@@ -74,7 +75,7 @@ def test_a_schedule_by_hand() -> None:
 
 @given(gaits(), phases, in_the_air, st.booleans())
 def test_a_schedule_is_consistent(gait: Gait, phase: float, airborne: np.ndarray, still: bool) -> None:
-    found = gait.schedule(phase, T, DT, airborne, still=still)
+    found = gait.schedule(phase, TIMES, DT, airborne, still=still)
     swings = ~found.stands
     assert found.stands.shape == found.progress.shape == found.touchdown.shape == found.swing.shape == (T + 1, 4)
     np.testing.assert_array_equal(found.swing >= 0, found.guided)
@@ -96,7 +97,7 @@ def test_a_schedule_is_consistent(gait: Gait, phase: float, airborne: np.ndarray
 
 @given(gaits(), phases)
 def test_feet_in_the_air_follow_the_clock(gait: Gait, phase: float) -> None:
-    found = gait.schedule(phase, T, DT, AIR)
+    found = gait.schedule(phase, TIMES, DT, AIR)
     middle = phase + 2.0 * np.pi * DT / gait.period * (np.arange(T + 1) + 0.5)
     np.testing.assert_array_equal(found.stands, gait.stands(middle))
 
@@ -104,7 +105,7 @@ def test_feet_in_the_air_follow_the_clock(gait: Gait, phase: float) -> None:
 @given(gaits(), phases)
 def test_a_swing_that_did_not_begin_is_left_out(gait: Gait, phase: float) -> None:
     """With all feet on the floor, no swing goes on that is far advanced; the next ones come when they are due."""
-    clock, found = gait.schedule(phase, T, DT, AIR), gait.schedule(phase, T, DT, FLOOR)
+    clock, found = gait.schedule(phase, TIMES, DT, AIR), gait.schedule(phase, TIMES, DT, FLOOR)
     late = ~clock.stands[0] & (clock.progress[0] > LATE)
     assert found.stands[0][late].all()
     np.testing.assert_array_equal(found.stands[:, ~late], clock.stands[:, ~late])
@@ -117,7 +118,7 @@ def test_a_swing_that_did_not_begin_is_left_out(gait: Gait, phase: float) -> Non
 
 @given(gaits(), phases, in_the_air)
 def test_standing_still_ends_the_swings_under_way(gait: Gait, phase: float, airborne: np.ndarray) -> None:
-    clock, found = gait.schedule(phase, T, DT, AIR), gait.schedule(phase, T, DT, airborne, still=True)
+    clock, found = gait.schedule(phase, TIMES, DT, AIR), gait.schedule(phase, TIMES, DT, airborne, still=True)
     assert found.stands[:, ~airborne].all()
     assert found.stands[:, clock.stands[0]].all()
     assert found.arrives.sum(axis=0).max() <= 1
@@ -135,7 +136,26 @@ def test_gaits_that_nobody_can_stand_on_are_refused(duty: float, offsets: tuple[
         Gait(period=0.5, duty=duty, offsets=offsets)
 
 
+@given(gaits(), st.integers(20, 60), phases, st.floats(0.0, 1.0, exclude_max=True))
+def test_nodes_that_begin_with_the_ticks_stand_whenever_they_are_asked(
+    gait: Gait, ticks: int, phase: float, share: float
+) -> None:
+    """Who stands in a node of the clock does not depend on when it is asked: plans go on where the last one was."""
+    dt = gait.period / ticks
+    first = gait.until_tick(phase, dt)
+    assert AT_ONCE * dt < first <= (1.0 + AT_ONCE) * dt
+    later = share * first
+    rest = gait.until_tick(phase + 2.0 * np.pi * later / gait.period, dt)
+    assume(abs(rest - (first - later)) < 1e-9)  # not where what is left of the node is left out
+    grid = dt * np.arange(T)
+    now = gait.schedule(phase, np.array([0.0, *(first + grid)]), dt, AIR)
+    then = gait.schedule(phase + 2.0 * np.pi * later / gait.period, np.array([0.0, *(rest + grid)]), dt, AIR)
+    clear = np.abs((gait.offsets + np.array([[gait.duty], [0.0]])) * ticks % 1.0 - 0.5).min() > 1e-6
+    assume(clear)  # a middle that is just where a foot lifts may be either
+    np.testing.assert_array_equal(then.stands[1:], now.stands[1:])
+
+
 def test_standing_has_no_swings() -> None:
-    found: Schedule = Gait(period=1.0, duty=1.0, offsets=(0.0, 0.1, 0.2, 0.3)).schedule(1.0, T, DT, FLOOR)
+    found: Schedule = Gait(period=1.0, duty=1.0, offsets=(0.0, 0.1, 0.2, 0.3)).schedule(1.0, TIMES, DT, FLOOR)
     assert found.stands.all()
     assert not found.guided.any()

@@ -192,7 +192,7 @@ def test_references_of_one_who_follows_them_go_on_as_they_were(walk: WalkTask, g
     first = walk.reference(x, goal, 2 * T)
     base = first.xs[1].copy()
     base[go2.nq + 6 :] = 0.0
-    second = walk.reference(base, walk.later(goal, walk.dt), 2 * T)
+    second = walk.reference(base, walk.later(goal, walk.gait.until_tick(goal[0], walk.dt)), 2 * T)
     np.testing.assert_array_equal(second.stands[:-1], first.stands[1:])
     np.testing.assert_allclose(second.xs[:-1], first.xs[1:], atol=1e-3)
     # landings alone: feet that swing are where the reference has the robot's legs and not where they would be
@@ -265,6 +265,24 @@ def test_plans_keep_friction_torques_and_feet(go2: Robot, gait: str) -> None:
     assert abs(x[2] - go2.nominal[2]) < 0.03
 
 
+@pytest.mark.parametrize("every", [0.004, 0.0131, 0.02, 0.033])
+def test_plans_go_on_at_any_rate(go2: Robot, walk: WalkTask, ocp: Ocp, every: float) -> None:
+    """Whenever the next plan is due, the last one is about as good a guess as one iteration makes of it."""
+    planner = DdpPlanner(ocp, PlanCheck(go2.limits, window=0.06))
+    x, plan, t = go2.at_rest(), None, 0.0
+    while t < 0.5:
+        goal = walk.later(FORWARDS, t)
+        guess = best_guess([ShiftGuess()], ocp, x, goal, t, plan)
+        plan = planner.plan(x, goal, t, guess, Budget(20 if plan is None else 1))
+        assert plan.status.usable, plan.status
+        assert plan.first_dt == pytest.approx(walk.gait.until_tick(goal[0], walk.dt))
+        if t > 0.2:
+            assert guess.name == "shift"
+            assert plan.cost < guess.cost < 4.0 * plan.cost
+        t += every
+        x = plan.at(t)
+
+
 def test_a_first_plan_from_hold(walk: WalkTask, ocp: Ocp, go2: Robot) -> None:
     x = go2.at_rest()
     guess = best_guess([HoldGuess()], ocp, x, FORWARDS, 0.0, None)
@@ -294,6 +312,7 @@ def test_commands_that_are_refused(walk: WalkTask, goal: list[float], why: str) 
         ({"gait": "gallop"}, "must be one of stand, trot, walk"),
         ({"gaits": {"trot": Gait(period=0.5, duty=0.7, offsets=(0.0, 0.3, 0.6))}}, "one per foot"),
         ({"gaits": {"trot": Gait(period=0.1, duty=0.7, offsets=(0.0, 0.5, 0.5, 0.0))}}, "leaves 0.030 s for a swing"),
+        ({"gaits": {"trot": Gait(period=0.49, duty=0.6, offsets=(0, 0.5, 0.5, 0))}}, "whole number of nodes of 0.02 s"),
         ({"gaits": {"trot": Gait(period=0.5, duty=0.6, offsets=(0, 0.5, 0.5, 0), most=(2.5, 0, 0))}}, "the legs reach"),
     ],
 )

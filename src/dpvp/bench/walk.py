@@ -121,6 +121,7 @@ class Course:
             "turn": float((yaws[-1] - yaws[0]) / (t[-1] - t[0])) if len(t) > 1 else np.nan,
             "height": [float(self.xs[:, 2].min()), float(self.xs[:, 2].max())],
             "effort_share": float((self.effort / task.robot.limits.effort).max()),
+            "speed_share": float((np.abs(self.xs[:, -task.robot.nu :]) / task.robot.limits.velocity).max()),
             "statuses": dict(self.statuses),
         }
 

@@ -25,7 +25,7 @@ Flags = NDArray[np.bool_]
 Speed = Annotated[float, Field(ge=0)]
 
 LEAST = 2  # feet that have to stand at any time: on fewer nobody balances for longer than a moment
-SHARE_OF_A_TICK = 1e-3  # a first node shorter than this share of the others is none
+AT_ONCE = 0.1  # share of a node
 LATE = 0.3  # share of a swing after which its foot must be in the air
 
 
@@ -95,12 +95,12 @@ class Gait(Config):
     def until_tick(self, phase: float, dt: float) -> float:
         """Return how long it is until the clock of nodes of `dt` seconds, which begins at phase 0, ticks next, s.
 
-        More than 0 and at most `dt`. With nodes that begin where it ticks, and a first one that is shorter, a foot
-        stands or swings in a node whenever the plan was made.
+        With nodes that begin where it ticks, and a first one that is shorter, who stands in a node does not depend on
+        when the plan was made. A tick that comes at once is left out: in a node of no length torques cost nothing.
         """
         ticks = phase / (2.0 * np.pi) * self.period / dt
         rest = math.ceil(ticks) - ticks
-        return dt * (rest if rest > SHARE_OF_A_TICK else rest + 1.0)
+        return dt * (rest if rest > AT_ONCE else rest + 1.0)
 
     def schedule(self, phase: float, times: Array, dt: float, airborne: Flags, *, still: bool = False) -> Schedule:
         """Return the schedule of nodes that begin at `times`, from `phase`, rad, on.

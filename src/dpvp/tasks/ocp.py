@@ -22,7 +22,7 @@ class Ocp:
         horizon: number of control nodes T.
         dt: length of a node, s.
         state: crocoddyl's, of every node.
-        first_dt: length of node 0 where aiming has made it shorter than the others, s; 0 where it has not.
+        first_dt: length of node 0 where aiming has made it another than `dt`, s; else 0.
         later: what a goal has become some seconds later.
     """
 

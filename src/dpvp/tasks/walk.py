@@ -234,6 +234,10 @@ class WalkTask:
         gait, key, feet = config.gaits[config.gait], f"task.gaits.{config.gait}", len(self._robot.feet)
         if len(gait.offsets) != feet:
             raise ConfigError(file, f"{key}.offsets", gait.offsets, f"needs {feet} numbers, one per foot")
+        nodes = gait.period / self.dt
+        if abs(nodes - round(nodes)) > 1e-6:
+            expected = f"must be a whole number of nodes of {self.dt} s, so that every period is planned alike"
+            raise ConfigError(file, f"{key}.period", gait.period, expected)
         least = SHORTEST * self.dt
         for name, seconds in (("stance", gait.stance), ("swing", gait.swing)):
             if 0.0 < seconds < least - 1e-9:
