@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -11,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
 
+QUATERNION = slice(3, 7)  # of a base that floats, in a state
 SAME_TIME = 1e-6  # s; seconds since 1970 in a float come in steps of a quarter of this
 
 
@@ -114,7 +114,8 @@ class Plan:
     """A trajectory with its feedback gains and how it came about.
 
     Arrays are owned by the plan and read-only. Interpolation is linear in the coordinates of the state, which is exact
-    to first order for revolute and prismatic joints.
+    to first order; where `ndx` is one less than `nx`, the state begins with the place of a base and its orientation, a
+    quaternion, which keeps its length.
 
     Attributes:
         t0: time of `xs[0]`, s.
@@ -128,6 +129,7 @@ class Plan:
         iterations: solver iterations done.
         timings: where the time went.
         advice: what became of the learned parts' advice.
+        first_dt: length of node 0 where it is not `dt`, s; else 0.
     """
 
     t0: float
@@ -142,6 +144,7 @@ class Plan:
     iterations: int
     timings: Timings = Timings()
     advice: Advice = Advice()
+    first_dt: float = 0.0
 
     def __post_init__(self) -> None:
         """Take copies: solvers hand out views that their next solve overwrites."""
@@ -156,7 +159,7 @@ class Plan:
     @property
     def end(self) -> float:
         """Time of the last state, s."""
-        return self.t0 + self.horizon * self.dt
+        return self.t0 + self._span(self.first_dt)
 
     def after(self, spent: Timings) -> Plan:
         """Return the plan with what was `spent` on earlier attempts at it booked too."""
@@ -173,20 +176,22 @@ class Plan:
         """Return the (nx,) state planned for time `t`, s; clamped to the first and last state."""
         return self._state(self._position(t))
 
-    def shifted(self, t: float) -> tuple[Array, Array, Array]:
-        """Read the plan anew on its own grid from time `t` on, s.
+    def shifted(self, t: float, first_dt: float = 0.0) -> tuple[Array, Array, Array]:
+        """Read the plan anew from time `t` on, s, on a grid whose first node has length `first_dt`, s; `dt` if 0.
 
         Returns:
             xs (T+1, nx), us (T, nu), gains (T, nu, ndx): states interpolated, controls and gains of the node that is
-            under way at each new node; beyond the end the last ones are repeated.
+            under way where each new node begins, and in the middle of a first node of a length of its own; beyond the
+            end the last ones are repeated.
         """
-        position = self._position(t)
-        first = math.floor(position)
-        ratio = position - first
-        nodes = np.arange(first, first + self.horizon + 1)
-        xs = self.xs[nodes.clip(0, self.horizon)]
-        if ratio > 0.0:
-            xs += ratio * (self.xs[(nodes + 1).clip(0, self.horizon)] - xs)
+        after = (first_dt or self.dt) + self.dt * np.arange(self.horizon)
+        positions = np.array([self._position(t), *(self._position(t + seconds) for seconds in after)])
+        positions = positions.clip(0.0, self.horizon)
+        nodes = positions.astype(int)
+        ratios = (positions - nodes)[:, None]
+        xs = self._between(self.xs[nodes], self.xs[(nodes + 1).clip(0, self.horizon)], ratios)
+        if first_dt:
+            nodes[0] = self._node(self._position(t + 0.5 * first_dt))
         nodes = nodes[:-1].clip(0, self.horizon - 1)
         return xs, self.us[nodes], self.gains[nodes]
 
@@ -198,11 +203,17 @@ class Plan:
         node = self._node(self._position(t))
         return Command(t, self.at(t), self.us[node].copy(), self.gains[node].copy(), t + valid_for)
 
+    def _span(self, first_dt: float) -> float:
+        """Return the length of T nodes of which the first has length `first_dt`, s; `dt` if 0."""
+        return self.horizon * self.dt if first_dt == 0.0 else first_dt + (self.horizon - 1) * self.dt
+
     def _position(self, t: float) -> float:
         """Time `t` in nodes since `t0`; one that is a node up to rounding is that node."""
-        position = (t - self.t0) / self.dt
+        since, first = t - self.t0, self.first_dt or self.dt
+        length = first if since < first else self.dt
+        position = 1.0 + (since - first) / length
         nearest = round(position)
-        return float(nearest) if abs(position - nearest) * self.dt < SAME_TIME else position
+        return float(nearest) if abs(position - nearest) * length < SAME_TIME else position
 
     def _state(self, position: float) -> Array:
         """Return the (nx,) state `position` nodes after `t0`."""
@@ -211,7 +222,17 @@ class Plan:
         ratio = position - node
         if ratio in (0.0, 1.0):
             return np.array(self.xs[node + int(ratio)])
-        return np.asarray((1.0 - ratio) * self.xs[node] + ratio * self.xs[node + 1])
+        return self._between(self.xs[node], self.xs[node + 1], ratio)
+
+    def _between(self, before: Array, after: Array, ratio: float | Array) -> Array:
+        """Return states (..., nx) at `ratio` (..., 1) of the way from one to the other."""
+        xs = np.asarray((1.0 - ratio) * before + ratio * after)
+        if self.gains.shape[2] < self.xs.shape[1]:
+            start, end = before[..., QUATERNION], after[..., QUATERNION]
+            near = np.where((start * end).sum(axis=-1, keepdims=True) < 0.0, -end, end)  # q and -q turn the same way
+            turn = (1.0 - ratio) * start + ratio * near
+            xs[..., QUATERNION] = turn / np.linalg.norm(turn, axis=-1, keepdims=True)
+        return xs
 
     def _node(self, position: float) -> int:
         """Return the control node under way `position` nodes after `t0`."""

@@ -45,7 +45,7 @@ class HoldGuess:
 
     def propose(self, ocp: Ocp, x: Array, goal: Array, t: float, previous: Plan | None) -> Guess | None:
         """Propose the gravity torques of every posture on the way; those of the first alone let a moving arm fall."""
-        return simulated(self.name, ocp, x, lambda state, node: ocp.gravity(state))
+        return simulated(self.name, ocp, x, ocp.gravity)
 
 
 class ShiftGuess:
@@ -57,13 +57,14 @@ class ShiftGuess:
         """Propose the previous plan, read on the new grid; None before the first plan or after its end."""
         if previous is None or not previous.t0 <= t < previous.end or previous.horizon != ocp.horizon:
             return None
-        xs, us, gains = previous.shifted(t)
-        over = math.ceil((t - previous.t0 - SAME_TIME) / previous.dt)
+        xs, us, gains = previous.shifted(t, ocp.first_dt)
+        over = max(0, math.ceil((t + ocp.span - previous.end - SAME_TIME) / ocp.dt))
         if over:  # past the old end there is no plan: carry the posture and damp it with the last gains
             us = us.copy()
-            us[-over:] = ocp.gravity(xs[-1])
-        xs, us = ocp.rollout_feedback(xs, us, gains)
-        return Guess(self.name, xs, us, ocp.cost(xs, us))
+            us[-over:] = [ocp.gravity(xs[-1], node) for node in range(ocp.horizon - over, ocp.horizon)]
+        return simulated(
+            self.name, ocp, x, lambda state, node: us[node] + gains[node] @ ocp.state.diff(state, xs[node])
+        )
 
 
 def best_guess(

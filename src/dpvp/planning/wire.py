@@ -31,6 +31,7 @@ def plan_layout(horizon: int, nx: int, nu: int, ndx: int) -> np.dtype[Any]:
         [
             ("t0", "f8"),
             ("dt", "f8"),
+            ("first_dt", "f8"),
             ("xs", "f8", (horizon + 1, nx)),
             ("us", "f8", (horizon, nu)),
             ("gains", "f8", (horizon, nu, ndx)),
@@ -49,7 +50,7 @@ def plan_layout(horizon: int, nx: int, nu: int, ndx: int) -> np.dtype[Any]:
 def plan_to_record(plan: Plan, layout: np.dtype[Any]) -> Record:
     """Write a plan into a record of `plan_layout`."""
     record = np.zeros((), layout)
-    for key in ("t0", "dt", "xs", "us", "gains", "cost", "guess_cost", "iterations"):
+    for key in ("t0", "dt", "first_dt", "xs", "us", "gains", "cost", "guess_cost", "iterations"):
         record[key] = getattr(plan, key)
     record["guess"] = GUESSES.index(plan.guess)
     record["status"] = STATUSES.index(plan.status)
@@ -73,5 +74,6 @@ def record_to_plan(record: Record) -> Plan:
         status=STATUSES[int(record["status"])],
         iterations=int(record["iterations"]),
         timings=Timings(*map(float, record["timings"])),
+        first_dt=float(record["first_dt"]),
         advice=Advice(VERDICTS[int(record["value"])], bool(record["policy_refused"])),
     )
