@@ -1,64 +1,25 @@
 """What the machine is: kinematics and inertia, joint order, limits, postures, hold gains, who adds gravity.
 
 A robot is a folder `urdf/<name>/` with a robot.yaml. Loading refuses when it and the URDF describe different machines.
+A base is fixed to the ground or floats; if it floats, configurations begin with its pose and velocities with its twist.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pinocchio
-import xacro
 from numpy.typing import ArrayLike, NDArray
-from pydantic import Field
 
-from dpvp.config import Config, load, share_directory
-from dpvp.errors import ConfigError, MessageError, ModelMismatchError
+from dpvp.description import RobotConfig, expand, read_description, robot_folder
+from dpvp.errors import MessageError, ModelMismatchError
 
 Array = NDArray[np.float64]
-Mode = Literal["mock", "mujoco", "gazebo", "topic", "hardware"]
-
-
-class JointConfig(Config):
-    """One joint of robot.yaml: `position` [rad], `velocity` [rad/s], `effort` [Nm], `armature` [kg m2]."""
-
-    name: str
-    position: tuple[float, float]
-    velocity: float = Field(gt=0)
-    effort: float = Field(gt=0)
-    armature: float = Field(ge=0)
-
-
-class HoldConfig(Config):
-    """Gains of the hold law: `stiffness` [Nm/rad] and `damping` [Nm s/rad], one per joint."""
-
-    stiffness: tuple[float, ...]
-    damping: tuple[float, ...]
-
-
-class RobotConfig(Config):
-    """The content of robot.yaml; names of joints and of `base` are written without the prefix."""
-
-    name: str
-    description: str
-    urdf: str
-    scene: str
-    prefix: str = ""
-    joint_stem: str = ""
-    joints: tuple[JointConfig, ...] = Field(min_length=1)
-    base: str
-    end_effector: str
-    postures: dict[str, tuple[float, ...]]
-    hold: HoldConfig
-    effort: dict[Mode, Literal["total", "over_gravity"]]
-    drivers: dict[str, str] = Field(min_length=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +46,10 @@ class Robot:
 
     `model` belongs to everyone who holds the robot: read it, make `Data` from it, never change it. All joint arrays
     are in the order of `joint_names`, which is pinocchio's. `scene` is written for the default prefix.
+
+    With a fixed base `q` and `v` are those of the joints, n = nq = nv = nu. With a floating one the joints are their
+    last n = nu entries: `q` begins with the position of the base [m] in the world and its orientation, a quaternion
+    xyzw, `v` with its linear [m/s] and angular velocity [rad/s] in the frame of the base, as pinocchio has them.
     """
 
     name: str
@@ -93,15 +58,16 @@ class Robot:
     joint_names: tuple[str, ...]
     own_names: tuple[str, ...]  # of the joints as robot.yaml writes them, whatever prefix they go by
     limits: Limits
-    base: str  # frame in which goals are given; fixed to the ground
+    base: str  # fixed to the ground, and the frame in which goals are given; or the body that floats
+    feet: tuple[str, ...]  # frames on which a floating base stands; none if it is fixed
     end_effector: str
-    postures: Mapping[str, Array]  # each (nq,) [rad], read-only
+    postures: Mapping[str, Array]  # each (nq,), read-only; a floating base is level, over the origin, on its feet
     hold: HoldGains
     effort: Mapping[str, str]  # mode -> what an effort command means there: `total` or `over_gravity`
     drivers: Mapping[str, str]  # of mode hardware, the default first -> ROS package of its plugin
     urdf_xml: str
     scene: Path
-    model_hash: str  # of kinematics, inertia, armature, limits and end effector; the same for every prefix
+    model_hash: str  # of kinematics, inertia, armature, limits, end effector and feet; the same for every prefix
 
     @property
     def nq(self) -> int:
@@ -129,17 +95,38 @@ class Robot:
         return len(self.joint_names)
 
     @property
+    def floating(self) -> bool:
+        """True if nothing fixes the base to the ground."""
+        return bool(self.feet)
+
+    @property
     def nominal(self) -> Array:
-        """The posture `nominal`: (nq,) [rad], read-only."""
+        """The posture `nominal`: (nq,), read-only."""
         return self.postures["nominal"]
 
+    def at_rest(self, posture: str = "nominal") -> Array:
+        """Return the state (nx,) of standing still in `posture`."""
+        return np.concatenate([self.postures[posture], np.zeros(self.nv)])
+
     def gravity(self, q: ArrayLike) -> Array:
-        """Return the efforts (nv,) [Nm] that balance gravity at `q` (nq,) [rad]; safe to call from several threads."""
-        data = self.model.createData()
-        return np.array(pinocchio.computeGeneralizedGravity(self.model, data, np.asarray(q, dtype=np.float64)))
+        """Return the efforts (nu,) [Nm] that balance gravity at `q` (nq,); safe to call from several threads.
+
+        A floating base is carried by all of its feet. Of the forces that can do so the smallest are taken (least
+        squares); with the feet on a level floor these are vertical.
+        """
+        data, q = self.model.createData(), np.asarray(q, dtype=np.float64)
+        weight = np.array(pinocchio.computeGeneralizedGravity(self.model, data, q))
+        if not self.floating:
+            return weight
+        frames = [self.model.getFrameId(foot) for foot in self.feet]
+        world = pinocchio.LOCAL_WORLD_ALIGNED
+        rows = [pinocchio.computeFrameJacobian(self.model, data, q, frame, world)[:3] for frame in frames]
+        jacobian, base = np.vstack(rows), self.nv - self.nu
+        forces = np.linalg.lstsq(jacobian[:, :base].T, weight[:base], rcond=None)[0]
+        return np.asarray(weight[base:] - jacobian[:, base:].T @ forces)
 
     def frame_position(self, q: ArrayLike) -> Array:
-        """Return the position (3,) [m] of the end effector in the world at `q` (nq,) [rad]; safe as `gravity` is."""
+        """Return the position (3,) [m] of the end effector in the world at `q` (nq,); safe as `gravity` is."""
         data, frame = self.model.createData(), self.model.getFrameId(self.end_effector)
         pinocchio.forwardKinematics(self.model, data, np.asarray(q, dtype=np.float64))
         return np.array(pinocchio.updateFramePlacement(self.model, data, frame).translation)
@@ -170,14 +157,9 @@ class JointMap:
         return array[..., self._index]
 
 
-def robot_names() -> list[str]:
-    """Names of the robots there are: folders of `urdf/` that hold a robot.yaml, sorted."""
-    return sorted(file.parent.name for file in (share_directory() / "urdf").glob("*/robot.yaml"))
-
-
 def load_robot(name: str, prefix: str | None = None, joint_stem: str | None = None) -> Robot:
     """Load the robot in `urdf/<name>/`; see `load_robot_from`."""
-    return load_robot_from(_folder(name), prefix, joint_stem)
+    return load_robot_from(robot_folder(name), prefix, joint_stem)
 
 
 def load_robot_from(folder: Path, prefix: str | None = None, joint_stem: str | None = None) -> Robot:
@@ -192,17 +174,19 @@ def load_robot_from(folder: Path, prefix: str | None = None, joint_stem: str | N
         ConfigError: robot.yaml or a file it names cannot be used.
         ModelMismatchError: the URDF and robot.yaml describe different machines.
     """
-    config = load(RobotConfig, folder / "robot.yaml")
-    _check_config(config, folder / "robot.yaml")
+    config = read_description(folder)
     prefix = config.prefix if prefix is None else prefix
     stem = config.joint_stem if joint_stem is None else joint_stem
     names = tuple(prefix + stem + joint.name.removeprefix(config.joint_stem) for joint in config.joints)
-    urdf_xml = _expand(folder / config.urdf, {"prefix": prefix} | ({"joint_stem": stem} if stem else {}))
+    urdf_xml = expand(folder / config.urdf, {"prefix": prefix} | ({"joint_stem": stem} if stem else {}))
     rows = [(*joint.position, joint.velocity, joint.effort) for joint in config.joints]
     limits = Limits(*map(_constant, zip(*rows, strict=True)))
-    model = pinocchio.buildModelFromXML(urdf_xml)
-    _check_model(model, names, limits, config.end_effector, folder / config.urdf)
-    model.armature = np.array([joint.armature for joint in config.joints])
+    base, feet = prefix + config.base, tuple(prefix + foot for foot in _feet(config))
+    root = [pinocchio.JointModelFreeFlyer()] if feet else []
+    model = pinocchio.buildModelFromXML(urdf_xml, *root)
+    _check_joints(model, names, limits, bool(feet), folder / config.urdf)
+    _check_frames(model, base, feet, config.end_effector, folder / config.urdf)
+    model.armature = np.concatenate([np.zeros(model.nv - len(names)), [joint.armature for joint in config.joints]])
     return Robot(
         name=config.name,
         folder=folder,
@@ -210,42 +194,26 @@ def load_robot_from(folder: Path, prefix: str | None = None, joint_stem: str | N
         joint_names=names,
         own_names=tuple(joint.name for joint in config.joints),
         limits=limits,
-        base=prefix + config.base,
+        base=base,
+        feet=feet,
         end_effector=config.end_effector,
-        postures={name: _constant(posture) for name, posture in config.postures.items()},
+        postures={name: _posture(config, name) for name in config.postures},
         hold=HoldGains(_constant(config.hold.stiffness), _constant(config.hold.damping)),
         effort={str(mode): meaning for mode, meaning in config.effort.items()},
         drivers=config.drivers,
         urdf_xml=urdf_xml,
         scene=folder / config.scene,
-        model_hash=_model_hash(model, limits, config),
+        model_hash=_model_hash(model, limits, config, feet),
     )
 
 
-def robot_urdf(name: str, **xacro_args: str) -> str:
-    """Return the URDF of robot `name` as XML, expanded with `xacro_args` (`mode`, `prefix`, `driver`, ...)."""
-    folder = _folder(name)
-    return _expand(folder / load(RobotConfig, folder / "robot.yaml").urdf, xacro_args)
+def _feet(config: RobotConfig) -> tuple[str, ...]:
+    return config.floating.feet if config.floating else ()
 
 
-def _folder(name: str) -> Path:
-    root, names = share_directory() / "urdf", robot_names()
-    if name not in names:
-        raise ConfigError(root, "robot", name, f"must be one of {', '.join(names) or '(there are none)'}")
-    return root / name
-
-
-def _expand(file: Path, arguments: Mapping[str, str]) -> str:
-    """Run xacro on `file`; unlike xacro itself, refuse arguments that the file does not declare."""
-    try:
-        declared = [tag.get("name", "") for tag in ET.parse(file).iter("{http://www.ros.org/wiki/xacro}arg")]
-        unknown = [key for key in arguments if key not in declared]
-        urdf = "" if unknown else str(xacro.process_file(str(file), mappings=dict(arguments)).toprettyxml(indent="  "))
-    except Exception as error:  # xacro raises whatever the evaluated expression raises
-        raise ConfigError(file, "(xacro)", dict(arguments), str(error).split("\n")[0].strip()) from error
-    if unknown:
-        raise ConfigError(file, "(xacro)", unknown, f"unknown xacro arguments; known here: {', '.join(declared)}")
-    return urdf
+def _posture(config: RobotConfig, name: str) -> Array:
+    pose = (0.0, 0.0, config.floating.heights[name], 0.0, 0.0, 0.0, 1.0) if config.floating else ()
+    return _constant((*pose, *config.postures[name]))
 
 
 def _constant(values: ArrayLike) -> Array:
@@ -254,49 +222,44 @@ def _constant(values: ArrayLike) -> Array:
     return array
 
 
-def _check_config(config: RobotConfig, file: Path) -> None:
-    """Refuse what pydantic cannot see: lists that do not fit the joints, limits the wrong way round, missing files."""
-    lists = {f"postures.{name}": posture for name, posture in config.postures.items()}
-    lists |= {"hold.stiffness": config.hold.stiffness, "hold.damping": config.hold.damping}
-    for key, values in lists.items():
-        if (n := len(config.joints)) != len(values):
-            raise ConfigError(file, key, list(values), f"must have {n} numbers, one per joint; found {len(values)}")
-    if "nominal" not in config.postures:
-        raise ConfigError(file, "postures", sorted(config.postures), "must contain a posture `nominal`")
-    for i, joint in enumerate(config.joints):
-        if not joint.position[0] < joint.position[1]:
-            raise ConfigError(file, f"joints.{i}.position", joint.position, "must be [lower, upper], lower < upper")
-    for key, name in {"urdf": config.urdf, "scene": config.scene}.items():
-        if not (file.parent / name).is_file():
-            raise ConfigError(file, key, name, f"must name a file in {file.parent}")
-
-
-def _check_model(model: pinocchio.Model, names: tuple[str, ...], limits: Limits, tip: str, urdf: Path) -> None:
-    """Refuse a URDF that describes another machine than robot.yaml."""
-    if (found := tuple(model.names)[1:]) != names:
+def _check_joints(model: pinocchio.Model, names: tuple[str, ...], limits: Limits, floating: bool, urdf: Path) -> None:
+    """Refuse a URDF whose joints are not those of robot.yaml."""
+    if (found := tuple(model.names)[1 + floating :]) != names:
         hint = "robot.yaml must list every moving joint of the URDF in pinocchio's order"
         raise ModelMismatchError(f"{urdf}: joints", ", ".join(names), ", ".join(found), hint)
     urdf_limits = model.lowerPositionLimit, model.upperPositionLimit, model.upperVelocityLimit, model.upperEffortLimit
     for (key, expected), given in zip(vars(limits).items(), urdf_limits, strict=True):
-        for i in np.flatnonzero(np.abs(expected - given) > 1e-6):  # rounding of degrees, nothing else
+        driven = given[-len(names) :]  # those of a floating base come before
+        for i in np.flatnonzero(np.abs(expected - driven) > 1e-6):  # rounding of degrees, nothing else
             what = f"{urdf}: limit {key} of {names[i]}"
-            raise ModelMismatchError(what, expected[i], given[i], "robot.yaml and the URDF must agree")
-    if not model.existFrame(tip):
-        links = ", ".join(frame.name for frame in model.frames if frame.type == pinocchio.FrameType.BODY)
-        raise ModelMismatchError(f"{urdf}: end_effector of robot.yaml", tip, "no such link", f"there are {links}")
+            raise ModelMismatchError(what, expected[i], driven[i], "robot.yaml and the URDF must agree")
 
 
-def _model_hash(model: pinocchio.Model, limits: Limits, config: RobotConfig) -> str:
-    """Return the SHA-256 of what motion depends on: kinematics, inertia, armature, limits and end effector.
+def _check_frames(model: pinocchio.Model, base: str, feet: tuple[str, ...], tip: str, urdf: Path) -> None:
+    """Refuse a URDF without the frames that robot.yaml names."""
+    links = {frame.name: frame for frame in model.frames if frame.type == pinocchio.FrameType.BODY}
+    for key, name in [("end_effector", tip), *(("floating.feet", foot) for foot in feet)]:
+        if not model.existFrame(name):
+            raise ModelMismatchError(
+                f"{urdf}: {key} of robot.yaml", name, "no such link", f"there are {', '.join(links)}"
+            )
+    root = next(iter(links))
+    if feet and root != base:
+        raise ModelMismatchError(f"{urdf}: root link", base, root, "the base that floats must be the root of the URDF")
+
+
+def _model_hash(model: pinocchio.Model, limits: Limits, config: RobotConfig, feet: tuple[str, ...]) -> str:
+    """Return the SHA-256 of what motion depends on: kinematics, inertia, armature, limits, end effector and feet.
 
     Kinematics are the joint Jacobian and all placements at the neutral configuration, rounded to 1e-9, so that
     neither the prefix nor visuals, ros2_control or the way the URDF is written change the hash.
     """
-    data, tip = model.createData(), model.getFrameId(config.end_effector)
+    data, frames = model.createData(), [model.getFrameId(name) for name in (config.end_effector, *feet)]
     jacobian = pinocchio.computeJointJacobians(model, data, pinocchio.neutral(model))
-    placements = [placement.homogeneous for placement in (*data.oMi, pinocchio.updateFramePlacement(model, data, tip))]
+    ends = [pinocchio.updateFramePlacement(model, data, frame) for frame in frames]
+    placements = [placement.homogeneous for placement in (*data.oMi, *ends)]
     inertias = [inertia.toDynamicParameters() for inertia in model.inertias]
     ranges = [limits.position_lower, limits.position_upper, limits.velocity, limits.effort, model.armature]
     numbers = [(np.round(values, 9) + 0.0).tolist() for values in (jacobian, *placements, *inertias, *ranges)]
-    content = [[joint.name for joint in config.joints], config.end_effector, numbers]
+    content = [[joint.name for joint in config.joints], config.end_effector, numbers, *_feet(config)]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()

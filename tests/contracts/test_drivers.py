@@ -8,8 +8,9 @@ from typing import get_args
 import numpy as np
 import pytest
 
+from dpvp.description import Mode, robot_names, robot_urdf
 from dpvp.errors import ConfigError
-from dpvp.robot import Mode, Robot, load_robot, robot_names, robot_urdf
+from dpvp.robot import Robot, load_robot
 from dpvp.ros.controllers import controller_groups
 
 

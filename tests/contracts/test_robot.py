@@ -11,7 +11,8 @@ import pinocchio
 import pytest
 import yaml
 
-from dpvp.robot import Robot, RobotConfig, load_robot, robot_names, robot_urdf
+from dpvp.description import RobotConfig, robot_names, robot_urdf
+from dpvp.robot import Robot, load_robot
 
 MODES = {
     "mock": "mock_components/GenericSystem",

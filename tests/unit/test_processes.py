@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from dpvp.config import validate
+from dpvp.description import Mode, robot_urdf
 from dpvp.errors import ConfigError, DpvpError
-from dpvp.robot import Mode, robot_urdf
 from dpvp.ros import processes
 from dpvp.ros.processes import Bringup, ProcessSpec, bringup_processes, installed, missing_packages
 from dpvp.scenario import Scenario, load_scenario

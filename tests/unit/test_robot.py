@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dpvp.config import share_directory
+from dpvp.description import robot_names, robot_urdf
 from dpvp.errors import ConfigError, MessageError, ModelMismatchError
-from dpvp.robot import JointMap, load_robot, load_robot_from, robot_names, robot_urdf
+from dpvp.robot import JointMap, load_robot, load_robot_from
 
 Edit = Callable[[str, str, str], Path]
 names_of_joints = st.lists(st.text(min_size=1, max_size=4), min_size=1, max_size=12, unique=True)

@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from dpvp.description import robot_names
 from dpvp.learned.artifact import artifact_folder, artifact_names, load_artifact, verify_artifact
 from dpvp.learned.contract import FILE, Contract, read_contract
-from dpvp.robot import robot_names
 from dpvp.scenario import Scenario, load_scenario, scenario_names
 
 

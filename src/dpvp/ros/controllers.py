@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from dpvp.config import read_yaml
+from dpvp.description import Mode
 from dpvp.errors import ConfigError
-from dpvp.robot import Mode, Robot
+from dpvp.robot import Robot
 
 FEEDBACK = "linear_feedback_controller"  # name of the controller and of its package
 GAZEBO_STEPS = 1000  # physics steps per second of Gazebo's world empty.sdf

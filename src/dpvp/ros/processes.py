@@ -12,8 +12,8 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from dpvp.config import Config, read_yaml, share_directory
+from dpvp.description import Mode, robot_urdf
 from dpvp.errors import ConfigError
-from dpvp.robot import Mode, robot_urdf
 from dpvp.ros.controllers import FEEDBACK, ControllerGroup, controller_groups
 from dpvp.scenario import Scenario
 
