@@ -1,4 +1,4 @@
-"""A small quadruped and how it trots, exactly: what its sensors would say is known to the last digit."""
+"""A quadruped that trots exactly as it is told: what its sensors would say is known to the last digit."""
 
 from __future__ import annotations
 
@@ -9,46 +9,14 @@ import pinocchio
 
 from dpvp.control.base_state import BaseMeasurement
 from dpvp.plan import Array
+from dpvp.robot import Robot
 
-FEET = ("FL_foot", "FR_foot", "RL_foot", "RR_foot")
-THIGH = SHANK = 0.21  # m
-HIP, WIDTH = np.array([0.19, 0.05, 0.0]), 0.095  # m, hip in the base and the offset of the leg from it
 GRAVITY = np.array([0.0, 0.0, -9.81])
-NOMINAL = np.tile([0.0, 0.75, -1.5], 4)  # rad
 RAMP = 0.4  # s from standing to full speed
 CLEARANCE = 0.06  # m, of a foot that swings
 SLIP_TIME, SLIP_SPEED = 0.2, 0.6  # s, m/s
 STEP = 1e-4  # s of the differences that differentiate the path
 ALIGNED = pinocchio.ReferenceFrame.LOCAL_WORLD_ALIGNED
-
-_LINK = '<link name="{name}"><inertial><mass value="{mass}"/><inertia ixx="0.01" iyy="0.01" izz="0.01" ixy="0" ixz="0" iyz="0"/></inertial></link>'  # noqa: E501
-_JOINT = '<joint name="{name}" type="{kind}"><parent link="{parent}"/><child link="{child}"/><origin xyz="{xyz}" rpy="{rpy}"/><axis xyz="{axis}"/><limit effort="30" lower="-3" upper="3" velocity="30"/></joint>'  # noqa: E501
-
-
-def urdf(imu_xyz: Array, imu_rpy: Array) -> str:
-    """The quadruped as XML, its IMU placed in the base as told."""
-    parts = [_LINK.format(name="base", mass=8.0), _LINK.format(name="imu", mass=0.01)]
-    place = {"xyz": " ".join(map(str, imu_xyz)), "rpy": " ".join(map(str, imu_rpy))}
-    parts.append(_JOINT.format(name="imu_joint", kind="fixed", parent="base", child="imu", axis="1 0 0", **place))
-    for foot in FEET:
-        leg = foot[:2]
-        ahead, left = 1 if leg[0] == "F" else -1, 1 if leg[1] == "L" else -1
-        chain = [
-            ("hip", "revolute", "base", HIP * (ahead, left, 1), "1 0 0"),
-            ("thigh", "revolute", f"{leg}_hip", np.array([0.0, left * WIDTH, 0.0]), "0 1 0"),
-            ("calf", "revolute", f"{leg}_thigh", np.array([0.0, 0.0, -THIGH]), "0 1 0"),
-            ("foot", "fixed", f"{leg}_calf", np.array([0.0, 0.0, -SHANK]), "0 1 0"),
-        ]
-        for name, kind, parent, xyz, axis in chain:
-            parts.append(_LINK.format(name=f"{leg}_{name}", mass=0.5))
-            words = {"name": f"{leg}_{name}_joint", "kind": kind, "parent": parent, "child": f"{leg}_{name}"}
-            parts.append(_JOINT.format(xyz=" ".join(map(str, xyz)), rpy="0 0 0", axis=axis, **words))
-    return f'<robot name="walker">{"".join(parts)}</robot>'
-
-
-def walker(imu_xyz: tuple = (-0.03, 0.01, 0.04), imu_rpy: tuple = (0.0, 0.0, 0.0)) -> pinocchio.Model:
-    """Return its model, with a free-flyer as root."""
-    return pinocchio.buildModelFromXML(urdf(np.array(imu_xyz), np.array(imu_rpy)), pinocchio.JointModelFreeFlyer())
 
 
 @dataclass(frozen=True)
@@ -61,7 +29,6 @@ class Trot:
         sway: amplitudes of roll, pitch (rad) and height (m) of the base.
         period: of one step, s.
         stand: s.
-        radius: of the round feet, which roll without slipping, m; the foot frame is the middle.
         slip: s from which on for 0.2 s foot FL is pushed sideways on the ground, at 0.6 m/s; infinite: never.
     """
 
@@ -70,7 +37,6 @@ class Trot:
     sway: tuple[float, float, float] = (0.04, 0.03, 0.01)
     period: float = 0.25
     stand: float = 0.5
-    radius: float = 0.0
     slip: float = np.inf
 
 
@@ -86,14 +52,13 @@ class Truth:
 class _Walk:
     """The kinematics behind `trot`; all feet follow velocities that are given, so that every number is exact."""
 
-    def __init__(self, model: pinocchio.Model, gait: Trot) -> None:
-        self.model, self.gait, self.data = model, gait, model.createData()
-        self.frames = [model.getFrameId(name) for name in FEET]
-        self.imu = model.frames[model.getFrameId("imu")].placement
-        self.joints = NOMINAL.copy()
-        pinocchio.framesForwardKinematics(model, self.data, np.concatenate([pinocchio.neutral(model)[:7], NOMINAL]))
-        self.nominal = np.array([self.data.oMf[frame].translation for frame in self.frames])
-        self.height = gait.radius - self.nominal[:, 2].mean()
+    def __init__(self, robot: Robot, imu: str, gait: Trot) -> None:
+        self.model, self.gait, self.data = robot.model, gait, robot.model.createData()
+        self.frames = [self.model.getFrameId(foot) for foot in robot.feet]
+        self.imu = self.model.frames[self.model.getFrameId(imu)].placement
+        self.height, self.joints = robot.nominal[2], robot.nominal[7:].copy()
+        feet = self.places(0.0)
+        self.nominal, self.radius = feet - [0.0, 0.0, self.height], feet[:, 2].mean()
         self.lifted = np.zeros((4, 3))  # where each foot left the ground
 
     def progress(self, t: float) -> tuple[float, float]:
@@ -145,9 +110,9 @@ class _Walk:
 
     def rates(self, t: float, joints: Array, flags: Array) -> Array:
         """Joint velocities with which standing feet roll on the ground, or slip, and the others swing."""
-        gait, twist = self.gait, self.twist(t)
+        twist = self.twist(t)
         pinocchio.computeJointJacobians(self.model, self.data, self.configuration(t, joints))
-        roll, speeds = -pinocchio.skew(np.array([0.0, 0.0, gait.radius])), np.zeros(12)
+        roll, speeds = -pinocchio.skew(np.array([0.0, 0.0, self.radius])), np.zeros(12)
         for i, frame in enumerate(self.frames):
             jacobian = pinocchio.getFrameJacobian(self.model, self.data, frame, ALIGNED)
             own, carried = jacobian[:, 6 + 3 * i : 9 + 3 * i], jacobian[:, :6] @ twist
@@ -161,6 +126,11 @@ class _Walk:
     def slip(self, foot: int, t: float) -> Array:
         slips = foot == 0 and self.gait.slip <= t < self.gait.slip + SLIP_TIME
         return np.array([0.0, SLIP_SPEED * slips, 0.0])
+
+    def places(self, t: float) -> Array:
+        """Where the feet are in the world, (4, 3), m."""
+        pinocchio.framesForwardKinematics(self.model, self.data, self.configuration(t, self.joints))
+        return np.array([self.data.oMf[frame].translation for frame in self.frames])
 
     def configuration(self, t: float, joints: Array) -> Array:
         return np.concatenate([pinocchio.SE3ToXYZQUAT(self.pose(t)), joints])
@@ -188,16 +158,14 @@ class _Walk:
         return Truth(measurement, q, np.concatenate([twist, speeds]))
 
 
-def trot(model: pinocchio.Model, gait: Trot, duration: float = 2.0, dt: float = 0.002) -> list[Truth]:
+def trot(robot: Robot, gait: Trot, duration: float = 2.0, imu: str = "imu_link", dt: float = 0.002) -> list[Truth]:
     """Return what there is to know every `dt` s; the periods of `gait` are multiples of it."""
-    walk, before, truths = _Walk(model, gait), np.ones(4), []
+    walk, before, truths = _Walk(robot, imu, gait), np.ones(4), []
     for k in range(round(duration / dt)):
         t = k * dt
         flags = walk.flags(t)
         if np.any(left := (before > 0) & (flags == 0)):
-            pinocchio.framesForwardKinematics(model, walk.data, walk.configuration(t, walk.joints))
-            feet = np.array([walk.data.oMf[frame].translation for frame in walk.frames])
-            walk.lifted[left] = feet[left]
+            walk.lifted[left] = walk.places(t)[left]
         truths.append(walk.truth(t, flags))
         walk.advance(t, dt, flags)
         before = flags

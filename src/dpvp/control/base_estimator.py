@@ -53,8 +53,8 @@ class BaseEstimator:
     def __init__(self, legs: LegKinematics, config: EstimatorConfig | None = None, start: Place | None = None) -> None:
         """Estimate the base above `legs`, which is at `start` (default: origin, facing along x) at the beginning."""
         self._legs, self._config = legs, config or EstimatorConfig()
-        self._filter = BaseFilter(len(legs.feet), self._config)
-        self._rolling = pinocchio.skew(self._config.foot_radius * UP)  # rows of spins times it: velocities
+        self._filter = BaseFilter(legs.feet, legs.radius, self._config)
+        self._rolling = pinocchio.skew(legs.radius * UP)  # rows of spins times it: velocities
         self.started = 0
         self.reset(start or Place())
 
@@ -88,7 +88,7 @@ class BaseEstimator:
             MessageError: `m` cannot be used; it is as if it had never come.
         """
         after = -math.inf if self._last is None else self._last.t
-        check_measurement(m, len(self._legs.joint_names), len(self._legs.feet), after)
+        check_measurement(m, self._legs.joints, self._legs.feet, after)
         if self._turn is None:
             check_still(m)
             self._turn = self._place.yaw - _yaw(self._base_rotation(_rotation(m.orientation)))
@@ -125,7 +125,7 @@ class BaseEstimator:
         arm = self._base_rotation(rotation) @ self._legs.imu.translation
         heights = feet.position[:, 2]
         ground = heights[m.contacts > 0.5].mean() if np.any(m.contacts > 0.5) else heights.min()
-        return np.array([self._place.x + arm[0], self._place.y + arm[1], self._config.foot_radius - ground])
+        return np.array([self._place.x + arm[0], self._place.y + arm[1], self._legs.radius - ground])
 
     def _base_rotation(self, imu: Array) -> Array:
         return np.asarray(imu @ self._legs.imu.rotation.T)

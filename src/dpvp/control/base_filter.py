@@ -16,6 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dpvp.control.base_state import EstimatorConfig
 from dpvp.plan import Array
@@ -51,24 +52,24 @@ class FeetInWorld:
 
 @dataclass(frozen=True)
 class Trust:
-    """How much each foot is believed to stand (n_feet,), 0..1, and whether its height is believed (n_feet,) bool."""
+    """How much each foot is believed to stand (n_feet,), 0..1, and whether its height is believed (n_feet,)."""
 
     standing: Array
-    level: Array
+    level: NDArray[np.bool_]
 
 
 class BaseFilter:
-    """The matrices for `n_feet` feet with the noise of `config`; keeps no state."""
+    """The matrices for `n_feet` feet, whose frames stand at `radius` m, with the noise of `config`; keeps no state."""
 
-    def __init__(self, n_feet: int, config: EstimatorConfig) -> None:
+    def __init__(self, n_feet: int, radius: float, config: EstimatorConfig) -> None:
         """Build what stays the same."""
-        self._n, self._config = n_feet, config
-        feet, each = np.arange(FEET, FEET + 3 * n_feet), 3 * n_feet
+        self._n, self._radius, self._config = n_feet, radius, config
+        self._feet, each = np.arange(FEET, FEET + 3 * n_feet), 3 * n_feet
         rows = np.zeros((7 * n_feet, FEET + 3 * n_feet))
-        rows[np.arange(each), feet] = 1.0
+        rows[np.arange(each), self._feet] = 1.0
         rows[:each, P] = -np.tile(np.eye(3), (n_feet, 1))
         rows[each : 2 * each, V] = np.tile(np.eye(3), (n_feet, 1))
-        rows[np.arange(2 * each, 7 * n_feet), feet[2::3]] = 1.0
+        rows[np.arange(2 * each, 7 * n_feet), self._feet[2::3]] = 1.0
         self._rows = rows
 
     def start(self, position: Array, feet: FeetInWorld) -> Belief:
@@ -113,7 +114,7 @@ class BaseFilter:
         off = feet.velocity - mean[V]
         spread = covariance[V, V] + config.leg_velocity**2 * np.eye(3)
         moves = np.einsum("ij,ij->i", off, np.linalg.solve(spread, off.T).T) > config.slip_gate**2
-        above = mean[2] + feet.position[:, 2] - config.foot_radius
+        above = mean[2] + feet.position[:, 2] - self._radius
         variance = covariance[2, 2] + config.leg_position**2 + config.height**2
         standing = np.where(moves | (contacts < LEAST_TRUST), 0.0, contacts)
         level = config.flat_ground & (standing > 0) & (above**2 <= config.slip_gate**2 * variance)
@@ -122,8 +123,7 @@ class BaseFilter:
     def correct(self, belief: Belief, dt: float, feet: FeetInWorld, trust: Trust) -> Belief:
         """Return the belief after the legs were heard, each as far as it is trusted, `dt` s after the last time."""
         config, prior = self._config, belief.covariance.copy()
-        free = FEET + np.flatnonzero(np.repeat(trust.standing < 1, 3))
-        prior[free, free] += config.swing**2 * dt * (1 - np.repeat(trust.standing, 3)[free - FEET])
+        prior[self._feet, self._feet] += config.swing**2 * dt * (1 - np.repeat(trust.standing, 3))
         heard = np.concatenate([np.ones(3 * self._n, dtype=bool), np.repeat(trust.standing > 0, 3), trust.level])
         weight = np.maximum(trust.standing, LEAST_TRUST)  # 1 / deviation
         variance = np.concatenate(
@@ -133,7 +133,7 @@ class BaseFilter:
                 (config.height / weight) ** 2,
             ]
         )[heard]
-        height = np.full(self._n, config.foot_radius)
+        height = np.full(self._n, self._radius)
         told = np.concatenate([feet.position.ravel(), feet.velocity.ravel(), height])[heard]
         rows = self._rows[heard]
         gain = np.linalg.solve(rows @ prior @ rows.T + np.diag(variance), rows @ prior).T

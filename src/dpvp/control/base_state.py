@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from dpvp.config import Config
@@ -34,7 +35,6 @@ class EstimatorConfig(Config):
     leg_velocity: float = Field(0.1, gt=0, le=10, description="error of a foot's velocity relative to the base, m/s")
     height: float = Field(0.01, gt=0, le=1, description="unevenness of the ground, m")
     flat_ground: bool = Field(True, description="standing feet are on the plane z = 0; false: height drifts")
-    foot_radius: float = Field(0.0, ge=0, le=0.2, description="radius of the round feet around their frames, m")
     slip_gate: float = Field(4.0, gt=0, le=100, description="a foot this many deviations off does not stand")
     imu_timeout: float = Field(0.05, gt=0, le=1, description="a silence of the sensors after which the base is lost, s")
     support_timeout: float = Field(0.5, gt=0, le=10, description="time without a standing foot that may be bridged, s")
@@ -90,7 +90,7 @@ class BaseEstimate:
         q: (7,) position in the world, m, and quaternion x, y, z, w.
         v: (6,) linear velocity, m/s, then angular velocity, rad/s, of the base in the base's own frame.
         covariance: (6, 6) of the position in the world and of the linear velocity in the base's frame, m and m/s.
-        standing: (n_feet,) of bool; which feet were believed to stand.
+        standing: (n_feet,) which feet were believed to stand.
         bias: (3,) of the accelerometer in the IMU's frame, m/s²; holds what the IMU's attitude is wrong by, too.
         status: whether it may be used.
     """
@@ -99,7 +99,7 @@ class BaseEstimate:
     q: Array
     v: Array
     covariance: Array
-    standing: Array
+    standing: NDArray[np.bool_]
     bias: Array
     status: EstimateStatus
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,14 +9,15 @@ import pinocchio
 
 from dpvp.errors import ModelMismatchError
 from dpvp.plan import Array
+from dpvp.robot import Robot
 
-ROOT = 1  # index of the joint that carries the base
-FREE = 7, 6  # numbers of a free-flyer in q and in v
+BASE = 1  # index of the joint that carries the base
+STILL = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0]), np.zeros(6)  # a base in the origin, at rest
 
 
 @dataclass(frozen=True)
 class FeetMotion:
-    """Motion of the feet relative to the IMU as if that stood still, each (n_feet, 3) in the frame of the IMU.
+    """Motion of the feet relative to an IMU that stands still, each (n_feet, 3) in the frame of the IMU.
 
     Attributes:
         position: of the foot frames, m.
@@ -31,53 +31,40 @@ class FeetMotion:
 
 
 class LegKinematics:
-    """Forward kinematics of a legged robot; owns pinocchio data, so that one thread at a time may ask.
+    """Forward kinematics of a robot's legs; owns pinocchio data, so that one thread at a time may ask.
 
     Attributes:
-        feet: names of the foot frames, in the order of everything that is per foot.
-        joint_names: of the driven joints, in the order of `q` and `v`.
+        joints, feet: numbers of them; their order is the robot's.
         imu: placement of the IMU in the base.
+        radius: height of the foot frames over the ground where they stand, m; that of round feet around them.
     """
 
-    def __init__(self, model: pinocchio.Model, feet: Sequence[str], imu: str) -> None:
-        """Look up the frames `feet` and `imu`, the latter fixed to the base, in `model`.
+    def __init__(self, robot: Robot, imu: str) -> None:
+        """Look at `robot` from its frame `imu`, which the base carries.
 
         Raises:
-            ModelMismatchError: the model's root is no free-flyer, a joint behind it is none of one number, a frame is
-                missing, or the IMU is not fixed to the base.
+            ModelMismatchError: the base of the robot does not float, or there is no such frame on it.
         """
-        self.feet = tuple(feet)
-        self.joint_names = tuple(model.names)[ROOT + 1 :]
-        _check(model, [*feet, imu], imu)
-        self.imu = model.frames[model.getFrameId(imu)].placement.copy()
-        self._model, self._data = model, model.createData()
-        self._frames = [model.getFrameId(name) for name in feet]
+        if not robot.floating:
+            raise ModelMismatchError(f"{robot.name}: base", "floating, on feet", f"{robot.base}, fixed to the ground")
+        self._model, self._data = robot.model, robot.model.createData()
+        self._frames = [robot.model.getFrameId(foot) for foot in robot.feet]
+        self.joints, self.feet = len(robot.joint_names), len(robot.feet)
+        carried = {frame.name: frame.placement for frame in robot.model.frames if frame.parentJoint == BASE}
+        if imu not in carried:
+            hint = f"the base carries {', '.join(carried)}"
+            raise ModelMismatchError(f"{robot.name}: frame of the IMU", imu, "no such frame on the base", hint)
+        self.imu = carried[imu].copy()
+        pinocchio.framesForwardKinematics(self._model, self._data, robot.nominal)
+        self.radius = float(np.mean([self._data.oMf[frame].translation[2] for frame in self._frames]))
 
     def measure(self, q: Array, v: Array) -> FeetMotion:
         """Return the motion of the feet for joint positions `q` (n,) rad and velocities `v` (n,) rad/s."""
-        still = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0])
         model, data = self._model, self._data
-        pinocchio.forwardKinematics(model, data, np.concatenate([still, q]), np.concatenate([np.zeros(6), v]))
-        aligned = pinocchio.ReferenceFrame.LOCAL_WORLD_ALIGNED
-        twists = [pinocchio.getFrameVelocity(model, data, frame, aligned).vector for frame in self._frames]
+        pinocchio.forwardKinematics(model, data, np.concatenate([STILL[0], q]), np.concatenate([STILL[1], v]))
         places = [pinocchio.updateFramePlacement(model, data, frame).translation for frame in self._frames]
-        turn = self.imu.rotation  # rows of vectors times it: from the base to the IMU
-        moving = np.array(twists)
+        aligned = pinocchio.ReferenceFrame.LOCAL_WORLD_ALIGNED
+        twists = np.array([pinocchio.getFrameVelocity(model, data, frame, aligned).vector for frame in self._frames])
+        turn = self.imu.rotation  # rows times it: from the frame of the base to that of the IMU
         position = (np.array(places) - self.imu.translation) @ turn
-        return FeetMotion(position, moving[:, :3] @ turn, moving[:, 3:] @ turn)
-
-
-def _check(model: pinocchio.Model, frames: Sequence[str], imu: str) -> None:
-    numbers = [(joint.nq, joint.nv) for joint in model.joints][ROOT:]
-    if not numbers or numbers[0] != FREE or any(pair != (1, 1) for pair in numbers[1:]):
-        joints = ", ".join(
-            f"{name} ({joint.shortname()})" for name, joint in zip(model.names, model.joints, strict=True)
-        )
-        raise ModelMismatchError("joints of a legged robot", "a free-flyer, then joints of one number", joints)
-    for name in frames:
-        if not model.existFrame(name):
-            known = ", ".join(frame.name for frame in model.frames)
-            raise ModelMismatchError("frames of a legged robot", name, "no such frame", f"there are {known}")
-    parent = model.frames[model.getFrameId(imu)].parentJoint
-    if parent != ROOT:
-        raise ModelMismatchError(f"parent of IMU frame {imu}", model.names[ROOT], model.names[parent])
+        return FeetMotion(position, twists[:, :3] @ turn, twists[:, 3:] @ turn)

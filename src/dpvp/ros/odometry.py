@@ -80,7 +80,7 @@ def estimated_sensor(
 
 
 def odometry_message(estimate: BaseEstimate, imu: Imu, world: str, base: str) -> Odometry:
-    """Return the pose of frame `base` in frame `world` and its twist in its own; angles are as uncertain as the IMU's."""
+    """Return the pose of frame `base` in `world` and its twist in `base`; angles are as uncertain as `imu` says."""
     message = Odometry()
     message.header.stamp, message.header.frame_id, message.child_frame_id = imu.header.stamp, world, base
     _fill_pose(message.pose.pose.position, message.pose.pose.orientation, estimate)
