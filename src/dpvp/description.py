@@ -34,14 +34,15 @@ class HoldConfig(Config):
 
 
 class FloatingConfig(Config):
-    """A base that nothing fixes to the ground: its `feet`, frames, and the `heights` [m] at which it stands on them."""
+    """A base that nothing fixes to the ground: frames of its `feet` and its `imu`, `heights` [m] at which it stands."""
 
     feet: tuple[str, ...] = Field(min_length=3)  # fewer cannot hold it still
+    imu: str
     heights: dict[str, float]  # posture -> height of the base over a level floor
 
 
 class RobotConfig(Config):
-    """The content of robot.yaml; names of joints, feet and of `base` are written without the prefix."""
+    """The content of robot.yaml; names of joints, of `base` and of what floats are written without the prefix."""
 
     name: str
     description: str

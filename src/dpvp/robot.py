@@ -60,6 +60,7 @@ class Robot:
     limits: Limits
     base: str  # fixed to the ground, and the frame in which goals are given; or the body that floats
     feet: tuple[str, ...]  # frames on which a floating base stands; none if it is fixed
+    imu: str | None  # frame of the IMU of a floating base
     end_effector: str
     postures: Mapping[str, Array]  # each (nq,), read-only; a floating base is level, over the origin, on its feet
     hold: HoldGains
@@ -181,11 +182,12 @@ def load_robot_from(folder: Path, prefix: str | None = None, joint_stem: str | N
     urdf_xml = expand(folder / config.urdf, {"prefix": prefix} | ({"joint_stem": stem} if stem else {}))
     rows = [(*joint.position, joint.velocity, joint.effort) for joint in config.joints]
     limits = Limits(*map(_constant, zip(*rows, strict=True)))
-    base, feet = prefix + config.base, tuple(prefix + foot for foot in _feet(config))
-    root = [pinocchio.JointModelFreeFlyer()] if feet else []
+    frames = _frames(config, prefix)
+    feet = tuple(name for key, name in frames.items() if key.startswith("floating.feet"))
+    root = [pinocchio.JointModelFreeFlyer()] if config.floating else []
     model = pinocchio.buildModelFromXML(urdf_xml, *root)
-    _check_joints(model, names, limits, bool(feet), folder / config.urdf)
-    _check_frames(model, base, feet, config.end_effector, folder / config.urdf)
+    _check_joints(model, names, limits, folder / config.urdf)
+    _check_frames(model, frames, folder / config.urdf)
     model.armature = np.concatenate([np.zeros(model.nv - len(names)), [joint.armature for joint in config.joints]])
     return Robot(
         name=config.name,
@@ -194,8 +196,9 @@ def load_robot_from(folder: Path, prefix: str | None = None, joint_stem: str | N
         joint_names=names,
         own_names=tuple(joint.name for joint in config.joints),
         limits=limits,
-        base=base,
+        base=frames["base"],
         feet=feet,
+        imu=frames.get("floating.imu"),
         end_effector=config.end_effector,
         postures={name: _posture(config, name) for name in config.postures},
         hold=HoldGains(_constant(config.hold.stiffness), _constant(config.hold.damping)),
@@ -207,8 +210,13 @@ def load_robot_from(folder: Path, prefix: str | None = None, joint_stem: str | N
     )
 
 
-def _feet(config: RobotConfig) -> tuple[str, ...]:
-    return config.floating.feet if config.floating else ()
+def _frames(config: RobotConfig, prefix: str) -> dict[str, str]:
+    """Return the frames that robot.yaml names, by its keys."""
+    named = {"base": prefix + config.base, "end_effector": config.end_effector}
+    if config.floating:
+        named |= {f"floating.feet.{i}": prefix + foot for i, foot in enumerate(config.floating.feet)}
+        named |= {"floating.imu": prefix + config.floating.imu}
+    return named
 
 
 def _posture(config: RobotConfig, name: str) -> Array:
@@ -222,30 +230,30 @@ def _constant(values: ArrayLike) -> Array:
     return array
 
 
-def _check_joints(model: pinocchio.Model, names: tuple[str, ...], limits: Limits, floating: bool, urdf: Path) -> None:
-    """Refuse a URDF whose joints are not those of robot.yaml."""
-    if (found := tuple(model.names)[1 + floating :]) != names:
+def _check_joints(model: pinocchio.Model, names: tuple[str, ...], limits: Limits, urdf: Path) -> None:
+    """Refuse a URDF whose joints are not those of robot.yaml; before them there may be a free-flyer."""
+    free = int(model.njoints > 1 and model.joints[1].nv == 6)
+    if (found := tuple(model.names)[1 + free :]) != names:
         hint = "robot.yaml must list every moving joint of the URDF in pinocchio's order"
         raise ModelMismatchError(f"{urdf}: joints", ", ".join(names), ", ".join(found), hint)
     urdf_limits = model.lowerPositionLimit, model.upperPositionLimit, model.upperVelocityLimit, model.upperEffortLimit
     for (key, expected), given in zip(vars(limits).items(), urdf_limits, strict=True):
-        driven = given[-len(names) :]  # those of a floating base come before
+        driven = given[-len(names) :]
         for i in np.flatnonzero(np.abs(expected - driven) > 1e-6):  # rounding of degrees, nothing else
             what = f"{urdf}: limit {key} of {names[i]}"
             raise ModelMismatchError(what, expected[i], driven[i], "robot.yaml and the URDF must agree")
 
 
-def _check_frames(model: pinocchio.Model, base: str, feet: tuple[str, ...], tip: str, urdf: Path) -> None:
-    """Refuse a URDF without the frames that robot.yaml names."""
-    links = {frame.name: frame for frame in model.frames if frame.type == pinocchio.FrameType.BODY}
-    for key, name in [("end_effector", tip), *(("floating.feet", foot) for foot in feet)]:
+def _check_frames(model: pinocchio.Model, named: Mapping[str, str], urdf: Path) -> None:
+    """Refuse a URDF without the frames that robot.yaml names, by their keys, or in which something else floats."""
+    links = [frame.name for frame in model.frames if frame.type == pinocchio.FrameType.BODY]
+    for key, name in named.items():
         if not model.existFrame(name):
-            raise ModelMismatchError(
-                f"{urdf}: {key} of robot.yaml", name, "no such link", f"there are {', '.join(links)}"
-            )
-    root = next(iter(links))
-    if feet and root != base:
-        raise ModelMismatchError(f"{urdf}: root link", base, root, "the base that floats must be the root of the URDF")
+            what = f"{urdf}: {key} of robot.yaml"
+            raise ModelMismatchError(what, name, "no such link", f"there are {', '.join(links)}")
+    if "floating.imu" in named and links[0] != named["base"]:
+        hint = "the base that floats must be the root of the URDF"
+        raise ModelMismatchError(f"{urdf}: root link", named["base"], links[0], hint)
 
 
 def _model_hash(model: pinocchio.Model, limits: Limits, config: RobotConfig, feet: tuple[str, ...]) -> str:
@@ -261,5 +269,10 @@ def _model_hash(model: pinocchio.Model, limits: Limits, config: RobotConfig, fee
     inertias = [inertia.toDynamicParameters() for inertia in model.inertias]
     ranges = [limits.position_lower, limits.position_upper, limits.velocity, limits.effort, model.armature]
     numbers = [(np.round(values, 9) + 0.0).tolist() for values in (jacobian, *placements, *inertias, *ranges)]
-    content = [[joint.name for joint in config.joints], config.end_effector, numbers, *_feet(config)]
+    content = [
+        [joint.name for joint in config.joints],
+        config.end_effector,
+        numbers,
+        *(config.floating.feet if config.floating else ()),
+    ]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()

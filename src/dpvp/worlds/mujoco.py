@@ -1,4 +1,8 @@
-"""MujocoWorld: a robot's MJCF scene as a plant, one physics step at a time."""
+"""MujocoWorld: a robot's MJCF scene as a plant, one physics step at a time.
+
+At a floating base MuJoCo and pinocchio differ. Everything here speaks as pinocchio does: quaternions are xyzw (MuJoCo:
+wxyz), the linear velocity is in the frame of the base (MuJoCo: in the world), as is the angular one in both.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +19,29 @@ from dpvp.robot import Robot, load_robot_from
 
 @dataclass(frozen=True)
 class Measurement:
-    """What the plant's sensors say: time (s), positions (n,) rad, velocities (n,) rad/s, efforts (n,) Nm."""
+    """What is known of the plant: time (s), configuration (nq,), velocity (nv,), efforts of the joints (nu,) Nm.
+
+    Of joints rad and rad/s; how those of a floating base come before them is written in `dpvp.robot.Robot`.
+    """
 
     t: float
     q: Array
     v: Array
     effort: Array
+
+
+@dataclass(frozen=True)
+class ImuReading:
+    """What an IMU says, in its frame: rad/s and specific force, m/s^2 (9.81 upwards at rest).
+
+    Attributes:
+        orientation: (4,) in the world, quaternion xyzw.
+        gyro, accelerometer: (3,).
+    """
+
+    orientation: Array
+    gyro: Array
+    accelerometer: Array
 
 
 class World(Protocol):
@@ -31,7 +52,7 @@ class World(Protocol):
         ...
 
     def apply(self, effort: Array) -> None:
-        """Command joint efforts (n,), Nm, for the following steps."""
+        """Command joint efforts (nu,), Nm, for the following steps."""
         ...
 
     def step(self) -> None:
@@ -55,7 +76,7 @@ class MujocoWorld:
         """Load the scene.
 
         Raises:
-            ModelMismatchError: the scene has not exactly one joint and one motor per joint of the robot.
+            ModelMismatchError: the scene lacks the joint or the motor of a joint, or the free joint of a floating base.
         """
         self.model = mujoco.MjModel.from_xml_path(str(robot.scene))
         self.model.opt.timestep = self.dt = dt
@@ -67,21 +88,57 @@ class MujocoWorld:
         for kind, ids in (("joint", joints), ("motor", motors)):
             if -1 in ids:
                 raise ModelMismatchError(f"{robot.scene}: {kind}s", list(names), f"no {names[ids.index(-1)]}")
-        self._positions = self.model.jnt_qposadr[joints]
-        self._velocities = self.model.jnt_dofadr[joints]
+        self._positions, self._velocities = self.model.jnt_qposadr[joints], self.model.jnt_dofadr[joints]
+        self._base = self._free_joint(robot) if robot.floating else None
+        if self._base is not None:
+            pose, twist = self.model.jnt_qposadr[self._base], self.model.jnt_dofadr[self._base]
+            self._positions = np.concatenate([pose + [0, 1, 2, 4, 5, 6, 3], self._positions])
+            self._velocities = np.concatenate([twist + np.arange(6), self._velocities])
         self._motors = np.array(motors)
         self._robot = robot
         self._time = 0.0
         self.reset(robot.nominal, np.zeros(robot.nv))
 
+    def _free_joint(self, robot: Robot) -> int:
+        free = np.flatnonzero(self.model.jnt_type == mujoco.mjtJoint.mjJNT_FREE)
+        if free.size != 1:
+            raise ModelMismatchError(f"{robot.scene}: free joints", f"one, of {robot.base}", free.size)
+        return int(free[0])
+
+    def _base_rotation(self) -> Array:
+        """Return the orientation (3, 3) of the floating base."""
+        rotation = np.empty(9)
+        mujoco.mju_quat2Mat(rotation, self.data.qpos[self._positions[[6, 3, 4, 5]]])
+        return rotation.reshape(3, 3)
+
     def read(self) -> Measurement:
-        """Measure; the effort is that of the last step, as a driver reports it."""
+        """Measure, without noise; the effort is that of the last step, as a driver reports it."""
         data = self.data
         q, v = data.qpos[self._positions].copy(), data.qvel[self._velocities].copy()
+        if self._base is not None:
+            v[:3] = self._base_rotation().T @ v[:3]
         return Measurement(self._time, q, v, data.ctrl[self._motors].copy())
 
+    def read_imu(self, rng: np.random.Generator | None = None) -> ImuReading:
+        """Return what the sensors `imu_quat`, `imu_gyro` and `imu_accel` of the scene said when the last step began.
+
+        Noise comes from `rng`, with the deviations that the scene gives to these sensors; without it there is none.
+
+        Raises:
+            ModelMismatchError: the scene has no such sensors.
+        """
+        names = ("imu_quat", "imu_gyro", "imu_accel")
+        if missing := [name for name in names if mujoco.mj_name2id(self.model, mujoco.mjtObj.mjOBJ_SENSOR, name) < 0]:
+            raise ModelMismatchError(f"{self._robot.scene}: sensors", ", ".join(names), f"no {missing[0]}")
+        readings = [self.data.sensor(name).data.copy() for name in names]
+        if rng is not None:
+            deviations = [self.model.sensor(name).noise[0] for name in names]
+            readings = [rng.normal(clean, deviation) for clean, deviation in zip(readings, deviations, strict=True)]
+        quaternion, gyro, accelerometer = readings
+        return ImuReading(quaternion[[1, 2, 3, 0]] / np.linalg.norm(quaternion), gyro, accelerometer)
+
     def apply(self, effort: Array) -> None:
-        """Command joint efforts (n,), Nm."""
+        """Command joint efforts (nu,), Nm."""
         limit = self._robot.limits.effort
         self.data.ctrl[self._motors] = np.clip(effort, -limit, limit)
 
@@ -91,11 +148,14 @@ class MujocoWorld:
         self._time += self.dt
 
     def reset(self, q: Array, v: Array) -> None:
-        """Put the arm into positions `q` (n,) rad and velocities `v` (n,) rad/s, carried against gravity."""
+        """Put the robot into configuration `q` (nq,) with velocity `v` (nv,), carried against gravity."""
         marker = self.data.mocap_pos.copy()
         mujoco.mj_resetData(self.model, self.data)
         self.data.mocap_pos[:] = marker
         self.data.qpos[self._positions], self.data.qvel[self._velocities] = q, v
+        if self._base is not None:
+            linear = self._velocities[:3]
+            self.data.qvel[linear] = self._base_rotation() @ self.data.qvel[linear]
         self.apply(self._robot.gravity(q))
         mujoco.mj_forward(self.model, self.data)
 
