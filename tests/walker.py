@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import functools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pinocchio
 
-from dpvp.control.base_state import BaseMeasurement
+from dpvp.control.base_estimator import BaseEstimator
+from dpvp.control.base_state import BaseEstimate, BaseMeasurement
 from dpvp.plan import Array
 from dpvp.robot import Robot
 
@@ -29,7 +32,7 @@ class Trot:
         sway: amplitudes of roll, pitch (rad) and height (m) of the base.
         period: of one step, s.
         stand: s.
-        slip: s from which on for 0.2 s foot FL is pushed sideways on the ground, at 0.6 m/s; infinite: never.
+        slip: s from which on for 0.2 s the first foot slips sideways on the ground, at 0.6 m/s; infinite: never.
     """
 
     speed: tuple[float, float] = (0.4, 0.1)
@@ -52,10 +55,10 @@ class Truth:
 class _Walk:
     """The kinematics behind `trot`; all feet follow velocities that are given, so that every number is exact."""
 
-    def __init__(self, robot: Robot, imu: str, gait: Trot) -> None:
+    def __init__(self, robot: Robot, gait: Trot) -> None:
         self.model, self.gait, self.data = robot.model, gait, robot.model.createData()
         self.frames = [self.model.getFrameId(foot) for foot in robot.feet]
-        self.imu = self.model.frames[self.model.getFrameId(imu)].placement
+        self.imu = self.model.frames[self.model.getFrameId(robot.imu)].placement
         self.height, self.joints = robot.nominal[2], robot.nominal[7:].copy()
         feet = self.places(0.0)
         self.nominal, self.radius = feet - [0.0, 0.0, self.height], feet[:, 2].mean()
@@ -158,9 +161,10 @@ class _Walk:
         return Truth(measurement, q, np.concatenate([twist, speeds]))
 
 
-def trot(robot: Robot, gait: Trot, duration: float = 2.0, imu: str = "imu_link", dt: float = 0.002) -> list[Truth]:
+@functools.lru_cache(maxsize=16)
+def trot(robot: Robot, gait: Trot, duration: float = 2.0, dt: float = 0.002) -> list[Truth]:
     """Return what there is to know every `dt` s; the periods of `gait` are multiples of it."""
-    walk, before, truths = _Walk(robot, imu, gait), np.ones(4), []
+    walk, before, truths = _Walk(robot, gait), np.ones(4), []
     for k in range(round(duration / dt)):
         t = k * dt
         flags = walk.flags(t)
@@ -170,3 +174,47 @@ def trot(robot: Robot, gait: Trot, duration: float = 2.0, imu: str = "imu_link",
         walk.advance(t, dt, flags)
         before = flags
     return truths
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Standard deviations of what sensors say, and the bias (3,) of the accelerometer, m/s².
+
+    The defaults are those of the Go2's scene.xml and, for the joints, of what differentiated encoders give.
+    """
+
+    attitude: float = 0.002  # rad
+    gyro: float = 0.02  # rad/s
+    accelerometer: float = 0.1  # m/s²
+    position: float = 0.0005  # rad
+    velocity: float = 0.05  # rad/s
+    bias: tuple[float, float, float] = (0.1, -0.1, 0.15)
+
+    def on(self, m: BaseMeasurement, rng: np.random.Generator) -> BaseMeasurement:
+        """Return `m` as these sensors see it."""
+        turn = pinocchio.Quaternion(pinocchio.exp3(rng.normal(0.0, self.attitude, 3)))
+        return replace(
+            m,
+            orientation=(pinocchio.Quaternion(m.orientation) * turn).coeffs(),
+            gyro=m.gyro + rng.normal(0.0, self.gyro, 3),
+            accelerometer=m.accelerometer + self.bias + rng.normal(0.0, self.accelerometer, 3),
+            q=m.q + rng.normal(0.0, self.position, m.q.shape),
+            v=m.v + rng.normal(0.0, self.velocity, m.v.shape),
+        )
+
+
+def follow(estimator: BaseEstimator, measurements: Iterable[BaseMeasurement]) -> list[BaseEstimate]:
+    """Return the estimates that answer `measurements`."""
+    return [estimator.update(measurement) for measurement in measurements]
+
+
+def errors(estimates: Sequence[BaseEstimate], truths: Sequence[Truth]) -> tuple[Array, Array]:
+    """Return the errors of position (m, 3), m, and linear velocity in the frame of the base (m, 3), m/s."""
+    q = np.array([estimate.q[:3] - truth.q[:3] for estimate, truth in zip(estimates, truths, strict=True)])
+    v = np.array([estimate.v[:3] - truth.v[:3] for estimate, truth in zip(estimates, truths, strict=True)])
+    return q, v
+
+
+def rms(values: Array) -> float:
+    """Return the root of the mean squared length of `values` (m, 3)."""
+    return float(np.sqrt(np.mean(np.sum(values**2, axis=1))))

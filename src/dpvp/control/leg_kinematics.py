@@ -39,22 +39,22 @@ class LegKinematics:
         radius: height of the foot frames over the ground where they stand, m; that of round feet around them.
     """
 
-    def __init__(self, robot: Robot, imu: str) -> None:
-        """Look at `robot` from its frame `imu`, which the base carries.
+    def __init__(self, robot: Robot) -> None:
+        """Look at the legs of `robot` from its IMU.
 
         Raises:
-            ModelMismatchError: the base of the robot does not float, or there is no such frame on it.
+            ModelMismatchError: the base of the robot does not float, or does not carry the IMU.
         """
-        if not robot.floating:
+        if robot.imu is None:
             raise ModelMismatchError(f"{robot.name}: base", "floating, on feet", f"{robot.base}, fixed to the ground")
         self._model, self._data = robot.model, robot.model.createData()
         self._frames = [robot.model.getFrameId(foot) for foot in robot.feet]
         self.joints, self.feet = len(robot.joint_names), len(robot.feet)
         carried = {frame.name: frame.placement for frame in robot.model.frames if frame.parentJoint == BASE}
-        if imu not in carried:
+        if robot.imu not in carried:
             hint = f"the base carries {', '.join(carried)}"
-            raise ModelMismatchError(f"{robot.name}: frame of the IMU", imu, "no such frame on the base", hint)
-        self.imu = carried[imu].copy()
+            raise ModelMismatchError(f"{robot.name}: frame of the IMU", robot.imu, "no such frame on the base", hint)
+        self.imu = carried[robot.imu].copy()
         pinocchio.framesForwardKinematics(self._model, self._data, robot.nominal)
         self.radius = float(np.mean([self._data.oMf[frame].translation[2] for frame in self._frames]))
 

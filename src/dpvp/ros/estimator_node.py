@@ -49,7 +49,6 @@ class EstimatorParameters(EstimatorConfig):
 
     robot: str = Field("go2", description="name of a robot whose base floats, or path of its folder")
     prefix: str = Field("", description="comes before the names of joints and links; empty: that of robot.yaml")
-    imu: str = Field("imu_link", description="frame of the IMU, as the URDF calls it")
     contacts: Literal["planned", "sensed"] = Field(
         "planned", description="planned: in initial_state of `control`; sensed: in messages on `contacts`"
     )
@@ -76,10 +75,10 @@ class EstimatorInterface:
         """Load the robot and connect `node`.
 
         Raises:
-            ConfigError, ModelMismatchError: there is no such robot, its base is fixed, or it carries no such IMU.
+            ConfigError, ModelMismatchError: there is no such robot, its base is fixed, or does not carry the IMU.
         """
         self._node, self._parameters, self._robot = node, parameters, _robot(parameters)
-        legs = LegKinematics(self._robot, parameters.imu)
+        legs = LegKinematics(self._robot)
         self._estimator = BaseEstimator(legs, parameters, self._place())
         self._sensor = node.create_publisher(Sensor, "sensor", STREAM)
         self._odometry = node.create_publisher(Odometry, "odom", COMMAND)
