@@ -1,13 +1,15 @@
-"""Every robot below urdf/ can be brought up on each of its drivers; what is special about the driver of the leg."""
+"""Every robot below urdf/ can be brought up on each of its drivers; what is special about single drivers."""
 
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 from typing import get_args
 
+import mujoco
 import numpy as np
 import pytest
 
+from dpvp.config import read_yaml
 from dpvp.description import Mode, robot_names, robot_urdf
 from dpvp.errors import ConfigError
 from dpvp.robot import Robot, load_robot
@@ -35,10 +37,10 @@ class TestEveryRobot:
         assert ET.tostring(hardware(robot.name)) == ET.tostring(hardware(robot.name, driver=first))
 
     def test_plugins_are_in_the_packages(self, robot: Robot) -> None:
-        """Plugins are called after their package, or nearly so: `<package>::` or `<package>_plugin/`."""
+        """Plugins are called after their package, or nearly so: `<package>::`, `<package>/` or `<package>_plugin/`."""
         for driver, package in robot.drivers.items():
             plugin = str(hardware(robot.name, driver=driver).findtext("hardware/plugin"))
-            assert plugin.startswith((f"{package}::", f"{package}_plugin/")), driver
+            assert plugin.startswith((f"{package}::", f"{package}/", f"{package}_plugin/")), driver
 
     def test_unknown_driver_is_refused(self, robot: Robot) -> None:
         known = " or ".join(robot.drivers)
@@ -73,3 +75,49 @@ class TestLeg2r:
             assert [element.get("name") for element in joint.findall("command_interface")] == ["effort"]
             states = [element.get("name") for element in joint.findall("state_interface")]
             assert states == ["position", "velocity", "effort"]
+
+
+class TestGo2:
+    """The quadruped: motors in the order of Unitree's SDK, and an IMU on every target."""
+
+    def test_motors_in_the_order_of_the_sdk(self) -> None:
+        """The driver gives the n-th joint the n-th motor, whatever it is called."""
+        system = hardware("go2", network_interface="enp3s0", domain="2")
+        assert system.findtext("hardware/plugin") == "hardware_unitree_sdk2/HardwareUnitree"
+        assert system.findtext("hardware/param[@name='network_interface']") == "enp3s0"
+        assert system.findtext("hardware/param[@name='domain']") == "2"
+        legs = [f"{leg}_{joint}_joint" for leg in ("FR", "FL", "RR", "RL") for joint in ("hip", "thigh", "calf")]
+        assert [joint.get("name") for joint in system.findall("joint")] == legs
+        robot = load_robot("go2")
+        effort = dict(zip(robot.joint_names, robot.limits.effort, strict=True))
+        for joint in system.findall("joint"):
+            commands = {str(element.get("name")): element for element in joint.findall("command_interface")}
+            assert sorted(commands) == ["effort", "kd", "kp", "position", "velocity"]
+            assert commands["effort"].findtext("param[@name='max']") == str(effort[str(joint.get("name"))])
+            states = [element.get("name") for element in joint.findall("state_interface")]
+            assert states == ["position", "velocity", "effort"]
+
+    def test_sensors_in_the_order_of_the_sdk(self) -> None:
+        imu, feet = hardware("go2").findall("sensor")
+        axes = [f"{kind}.{axis}" for kind in ("angular_velocity", "linear_acceleration") for axis in "xyz"]
+        assert [element.get("name") for element in imu] == [f"orientation.{axis}" for axis in "wxyz"] + axes
+        assert [element.get("name") for element in feet] == ["FR", "FL", "RR", "RL"]
+
+    @pytest.mark.parametrize("mode", get_args(Mode))
+    def test_imu_that_is_broadcast_exists(self, mode: Mode) -> None:
+        robot = load_robot("go2")
+        broadcaster = read_yaml(robot.folder / "controllers.yaml")["/**/imu_sensor_broadcaster"]["ros__parameters"]
+        system = ET.fromstring(robot_urdf("go2", mode=mode)).find("ros2_control")
+        assert system is not None
+        assert broadcaster["sensor_name"] in [sensor.get("name") for sensor in system.findall("sensor")]
+        assert broadcaster["frame_id"] == robot.imu
+
+    def test_gazebo_has_the_imu_and_the_rubber_of_the_feet(self) -> None:
+        urdf = ET.fromstring(robot_urdf("go2", mode="gazebo"))
+        given = {block.get("reference"): block for block in urdf.findall("gazebo")}
+        sensor = given["imu_link"].find("sensor")
+        assert sensor is not None
+        assert (sensor.get("name"), sensor.get("type")) == ("imu_sensor", "imu")
+        scene = mujoco.MjModel.from_xml_path(str(load_robot("go2").scene))
+        for foot in load_robot("go2").feet:
+            assert float(str(given[foot].findtext("mu1"))) == scene.geom(foot).friction[0]

@@ -11,8 +11,9 @@ import pinocchio
 import pytest
 import yaml
 
-from dpvp.description import RobotConfig, robot_names, robot_urdf
+from dpvp.description import RobotConfig, read_description, robot_folder, robot_names, robot_urdf
 from dpvp.robot import Robot, load_robot
+from dpvp.worlds.mujoco import MujocoWorld
 
 MODES = {
     "mock": "mock_components/GenericSystem",
@@ -20,6 +21,7 @@ MODES = {
     "gazebo": "gz_ros2_control/GazeboSimSystem",
     "topic": "joint_state_topic_hardware_interface/JointStateTopicSystem",
 }
+FLOATING = [name for name in robot_names() if read_description(robot_folder(name)).floating]
 
 
 @pytest.fixture(scope="module", params=robot_names())
@@ -28,10 +30,22 @@ def robot(request: pytest.FixtureRequest) -> Robot:
     return load_robot(request.param)
 
 
+@pytest.fixture(scope="module", params=[name for name in robot_names() if name not in FLOATING])
+def arm(request: pytest.FixtureRequest) -> Robot:
+    """One robot that is fixed to the ground after the other."""
+    return load_robot(request.param)
+
+
+@pytest.fixture(scope="module", params=FLOATING)
+def walker(request: pytest.FixtureRequest) -> Robot:
+    """One robot that stands on feet after the other."""
+    return load_robot(request.param)
+
+
 @pytest.fixture(scope="module")
 def scene(robot: Robot) -> mujoco.MjModel:
     """The MJCF of the robot."""
-    return mujoco.MjModel.from_xml_path(str(robot.scene))
+    return scene_of(robot)
 
 
 @pytest.fixture(scope="module")
@@ -40,28 +54,57 @@ def config(robot: Robot) -> RobotConfig:
     return RobotConfig.model_validate(yaml.safe_load((robot.folder / "robot.yaml").read_text()))
 
 
+def scene_of(robot: Robot) -> mujoco.MjModel:
+    """The MJCF of the robot."""
+    return mujoco.MjModel.from_xml_path(str(robot.scene))
+
+
 def configurations(robot: Robot, count: int) -> np.ndarray:
-    """Random configurations (count, nq) within the limits."""
+    """Random configurations (count, nq) with joints within the limits; a floating base is anywhere, turned anyhow."""
     rng = np.random.default_rng(7)
-    return rng.uniform(robot.limits.position_lower, robot.limits.position_upper, size=(count, robot.nq))
+    joints = rng.uniform(robot.limits.position_lower, robot.limits.position_upper, size=(count, robot.nu))
+    poses = rng.normal(size=(count, robot.nq - robot.nu))
+    poses[:, 3:] /= np.linalg.norm(poses[:, 3:], axis=1, keepdims=True)
+    return np.hstack([poses, joints])
+
+
+def qpos(robot: Robot, q: np.ndarray) -> np.ndarray:
+    """The configuration (nq,) as MuJoCo writes it: the quaternion of a floating base as wxyz."""
+    return np.concatenate([q[:3], q[6:7], q[3:6], q[7:]]) if robot.floating else q
+
+
+def to_mujoco(robot: Robot, q: np.ndarray) -> np.ndarray:
+    """The matrix (nv, nv) that makes MuJoCo's velocity of pinocchio's: that of a base is along the world's axes."""
+    matrix = np.eye(robot.nv)
+    if robot.floating:
+        matrix[:3, :3] = pinocchio.Quaternion(q[3:7]).toRotationMatrix()
+    return matrix
+
+
+def driven(scene: mujoco.MjModel) -> np.ndarray:
+    """Numbers of the joints of the scene that are not free."""
+    return np.flatnonzero(scene.jnt_type != mujoco.mjtJoint.mjJNT_FREE)
 
 
 class TestScene:
     """URDF and robot.yaml against the MJCF."""
 
     def test_joints_and_actuators_have_the_same_order(self, robot: Robot, scene: mujoco.MjModel) -> None:
-        assert tuple(scene.joint(i).name for i in range(scene.njnt)) == robot.joint_names
+        joints = driven(scene)
+        assert tuple(scene.joint(i).name for i in joints) == robot.joint_names
+        assert joints.tolist() == list(range(scene.njnt))[robot.floating :]
         assert tuple(scene.actuator(i).name for i in range(scene.nu)) == robot.joint_names
-        assert [int(scene.actuator_trnid[i, 0]) for i in range(scene.nu)] == list(range(scene.nu))
+        assert scene.actuator_trnid[:, 0].tolist() == joints.tolist()
         assert scene.actuator_trntype.tolist() == [mujoco.mjtTrn.mjTRN_JOINT] * scene.nu
 
     def test_limits(self, robot: Robot, scene: mujoco.MjModel) -> None:
-        assert scene.jnt_limited.all()
-        np.testing.assert_allclose(scene.jnt_range[:, 0], robot.limits.position_lower, atol=1e-9)
-        np.testing.assert_allclose(scene.jnt_range[:, 1], robot.limits.position_upper, atol=1e-9)
+        joints = driven(scene)
+        assert scene.jnt_limited[joints].all()
+        np.testing.assert_allclose(scene.jnt_range[joints, 0], robot.limits.position_lower, atol=1e-9)
+        np.testing.assert_allclose(scene.jnt_range[joints, 1], robot.limits.position_upper, atol=1e-9)
         assert scene.actuator_ctrllimited.all()
         np.testing.assert_allclose(scene.actuator_ctrlrange, np.c_[-robot.limits.effort, robot.limits.effort])
-        np.testing.assert_allclose(robot.model.upperVelocityLimit, robot.limits.velocity)
+        np.testing.assert_allclose(robot.model.upperVelocityLimit[-robot.nu :], robot.limits.velocity)
 
     def test_motors_pass_the_torque_on(self, scene: mujoco.MjModel) -> None:
         assert (scene.actuator_gaintype == mujoco.mjtGain.mjGAIN_FIXED).all()
@@ -69,13 +112,19 @@ class TestScene:
         np.testing.assert_array_equal(scene.actuator_gainprm[:, 0], 1.0)
         np.testing.assert_array_equal(scene.actuator_gear[:, 0], 1.0)
 
-    def test_armature_and_no_losses(self, robot: Robot, scene: mujoco.MjModel) -> None:
+    def test_armature_and_losses(self, robot: Robot, scene: mujoco.MjModel) -> None:
+        """Losses are those of the URDF, where Gazebo finds them; arms have none, as the planner's models."""
         np.testing.assert_allclose(scene.dof_armature, robot.model.armature, atol=1e-12)
-        assert not scene.dof_damping.any()
-        assert not scene.dof_frictionloss.any()
+        joints = {joint.get("name"): joint for joint in ET.fromstring(robot.urdf_xml).findall("joint")}
+        for key, found in {"damping": scene.dof_damping, "friction": scene.dof_frictionloss}.items():
+            expected = [float(joints[name].find("dynamics").get(key)) for name in robot.joint_names]
+            np.testing.assert_allclose(found[-robot.nu :], expected)
+            assert not found[: -robot.nu].any()
+            assert robot.floating or not found.any()
 
     def test_mass_and_inertia_of_every_body(self, robot: Robot, scene: mujoco.MjModel) -> None:
         data = mujoco.MjData(scene)
+        data.qpos[:] = qpos(robot, pinocchio.neutral(robot.model))
         mujoco.mj_forward(scene, data)
         placed = robot.model.createData()
         pinocchio.forwardKinematics(robot.model, placed, pinocchio.neutral(robot.model))
@@ -93,7 +142,7 @@ class TestScene:
         assert total == pytest.approx(scene.body_mass.sum(), abs=1e-9)
 
     def test_inertias_are_physical(self, robot: Robot) -> None:
-        for inertia in robot.model.inertias:
+        for inertia in list(robot.model.inertias)[robot.floating :]:  # what is fixed to the ground comes first
             moments = np.linalg.eigvalsh(inertia.inertia)
             assert inertia.mass > 0
             assert moments[0] > 0
@@ -102,22 +151,47 @@ class TestScene:
     def test_forward_kinematics(self, robot: Robot, scene: mujoco.MjModel) -> None:
         data = mujoco.MjData(scene)
         for q in configurations(robot, 50):
-            data.qpos[:] = q
+            data.qpos[:] = qpos(robot, q)
             mujoco.mj_kinematics(scene, data)
             difference = data.site(robot.end_effector).xpos - robot.frame_position(q)
             assert np.linalg.norm(difference) < 1e-6
+            placed = robot.model.createData()
+            pinocchio.framesForwardKinematics(robot.model, placed, q)
+            for foot in robot.feet:
+                difference = data.site(foot).xpos - placed.oMf[robot.model.getFrameId(foot)].translation
+                assert np.linalg.norm(difference) < 1e-6
 
     def test_mass_matrix_and_gravity(self, robot: Robot, scene: mujoco.MjModel) -> None:
         data = mujoco.MjData(scene)
         for q in configurations(robot, 20):
-            data.qpos[:] = q
+            data.qpos[:] = qpos(robot, q)
             mujoco.mj_forward(scene, data)
-            mass = np.zeros((robot.nv, robot.nv))
+            mass, turn = np.zeros((robot.nv, robot.nv)), to_mujoco(robot, q)
             for row, unit in zip(mass, np.eye(robot.nv), strict=True):
                 mujoco.mj_mulM(scene, data, row, unit)
             upper = np.triu(pinocchio.crba(robot.model, robot.model.createData(), q))
-            assert np.abs(upper + np.triu(upper, 1).T - mass).max() < 1e-6
-            assert np.abs(robot.gravity(q) - data.qfrc_bias).max() < 1e-6
+            assert np.abs(upper + np.triu(upper, 1).T - turn.T @ mass @ turn).max() < 1e-6
+            weight = pinocchio.computeGeneralizedGravity(robot.model, robot.model.createData(), q)
+            assert np.abs(weight - turn.T @ data.qfrc_bias).max() < 1e-6
+            if not robot.floating:
+                np.testing.assert_array_equal(robot.gravity(q), weight)
+
+    def test_accelerations(self, robot: Robot) -> None:
+        """Pinocchio and MuJoCo, in the air and without losses, move alike."""
+        rng, world = np.random.default_rng(8), MujocoWorld(robot)
+        world.model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_CONTACT | mujoco.mjtDisableBit.mjDSBL_LIMIT
+        world.model.dof_damping[:] = world.model.dof_frictionloss[:] = 0.0
+        for q in configurations(robot, 20):
+            v, effort = rng.normal(size=robot.nv), rng.uniform(-1, 1, robot.nu) * robot.limits.effort
+            world.reset(q, v)
+            world.apply(effort)
+            mujoco.mj_forward(world.model, world.data)
+            forces = np.concatenate([np.zeros(robot.nv - robot.nu), effort])
+            expected = pinocchio.aba(robot.model, robot.model.createData(), q, v, forces)
+            found = to_mujoco(robot, q).T @ world.data.qacc
+            if robot.floating:  # the frame of the base turns, in which pinocchio sees the velocity
+                found[:3] -= np.cross(v[3:6], v[:3])
+            np.testing.assert_allclose(found, expected, atol=1e-6 * np.abs(expected).max())
 
     def test_what_worlds_and_pictures_need(self, scene: mujoco.MjModel) -> None:
         assert scene.body_mocapid[scene.body("goal").id] >= 0
@@ -133,32 +207,33 @@ class TestPostures:
     def test_keyframes_within_limits_and_free_of_contact(self, robot: Robot, scene: mujoco.MjModel) -> None:
         data = mujoco.MjData(scene)
         for name, posture in robot.postures.items():
-            np.testing.assert_allclose(scene.key(name).qpos, posture, err_msg=name)
-            assert (posture > robot.limits.position_lower).all(), name
-            assert (posture < robot.limits.position_upper).all(), name
-            data.qpos[:] = posture
+            np.testing.assert_allclose(scene.key(name).qpos, qpos(robot, posture), err_msg=name)
+            assert (posture[-robot.nu :] > robot.limits.position_lower).all(), name
+            assert (posture[-robot.nu :] < robot.limits.position_upper).all(), name
+            data.qpos[:] = qpos(robot, posture)
             mujoco.mj_forward(scene, data)
-            assert data.ncon == 0, name
+            assert touching(scene, data) <= set(robot.feet), name
 
-    def test_gravity_fits_into_the_effort_limits(self, robot: Robot) -> None:
-        largest = np.max([np.abs(robot.gravity(q)) for q in configurations(robot, 200)], axis=0)
-        assert (largest < 0.6 * robot.limits.effort).all()
+    def test_gravity_fits_into_the_effort_limits(self, arm: Robot) -> None:
+        largest = np.max([np.abs(arm.gravity(q)) for q in configurations(arm, 200)], axis=0)
+        assert (largest < 0.6 * arm.limits.effort).all()
 
-    def test_gravity_compensation_alone_keeps_the_nominal_posture(self, robot: Robot, scene: mujoco.MjModel) -> None:
+    def test_gravity_compensation_alone_keeps_the_nominal_posture(self, arm: Robot) -> None:
+        scene = scene_of(arm)
         data = mujoco.MjData(scene)
-        data.qpos[:] = robot.nominal
+        data.qpos[:] = arm.nominal
         for _ in range(round(2.0 / scene.opt.timestep)):
-            data.ctrl[:] = robot.gravity(data.qpos)
+            data.ctrl[:] = arm.gravity(data.qpos)
             mujoco.mj_step(scene, data)
-        assert np.abs(data.qpos - robot.nominal).max() < 1e-3
+        assert np.abs(data.qpos - arm.nominal).max() < 1e-3
 
     @pytest.mark.parametrize("delay", [0, 2])
-    def test_hold_settles_without_oscillating(self, robot: Robot, scene: mujoco.MjModel, delay: int) -> None:
+    def test_hold_settles_without_oscillating(self, arm: Robot, delay: int) -> None:
         """Pushed away from every posture, also when the torque comes `delay` ticks late."""
-        rng = np.random.default_rng(3)
-        for name, posture in robot.postures.items():
-            offset = 0.1 * rng.choice([-1.0, 1.0], size=robot.nq)
-            errors = hold(robot, scene, posture, offset, delay)
+        rng, scene = np.random.default_rng(3), scene_of(arm)
+        for name, posture in arm.postures.items():
+            offset = 0.1 * rng.choice([-1.0, 1.0], size=arm.nq)
+            errors = hold(arm, scene, posture, offset, delay)
             assert (-errors * np.sign(offset)).max() < 0.1 * 0.1, f"{name} overshoots"
             assert np.abs(errors[len(errors) // 2 :]).max() < 2e-3, f"{name} is slow"
             assert np.abs(errors[-1]).max() < 1e-5, f"{name} still moves"
@@ -179,6 +254,49 @@ def hold(robot: Robot, scene: mujoco.MjModel, posture: np.ndarray, offset: np.nd
     return np.array(errors)
 
 
+def touching(scene: mujoco.MjModel, data: mujoco.MjData) -> set[str]:
+    """What is in contact: names of the geometry, where it is not the floor."""
+    names = {scene.geom(geom).name for contact in data.contact for geom in contact.geom}
+    return names - {"floor"}
+
+
+class TestStanding:
+    """Robots that nothing but their feet carries."""
+
+    def test_feet_are_on_the_floor(self, walker: Robot) -> None:
+        scene = scene_of(walker)
+        for name, posture in walker.postures.items():
+            data = walker.model.createData()
+            pinocchio.framesForwardKinematics(walker.model, data, posture)
+            for foot in walker.feet:
+                height = data.oMf[walker.model.getFrameId(foot)].translation[2]
+                assert height == pytest.approx(scene.geom(foot).size[0], abs=1e-4), (name, foot)
+
+    def test_weight_fits_into_the_effort_limits(self, walker: Robot) -> None:
+        for name, posture in walker.postures.items():
+            assert (np.abs(walker.gravity(posture)) < 0.6 * walker.limits.effort).all(), name
+
+    @pytest.mark.parametrize("delay", [0, 2])
+    def test_hold_keeps_every_posture(self, walker: Robot, delay: int) -> None:
+        """Pushed at 0.3 m/s, also when the torque comes `delay` ticks late: nothing but feet touches the floor."""
+        world, joints = MujocoWorld(walker), slice(-walker.nu, None)
+        for name, posture in walker.postures.items():
+            world.reset(posture, np.concatenate([[0.2, 0.2, 0.1], np.zeros(walker.nv - 3)]))
+            pending = [walker.gravity(posture)] * delay
+            for _ in range(round(3.0 / world.dt)):
+                now = world.read()
+                pull = walker.hold.stiffness * (posture - now.q)[joints] - walker.hold.damping * now.v[joints]
+                pending.append(walker.gravity(posture) + pull)
+                world.apply(pending.pop(0))
+                world.step()
+            assert touching(world.model, world.data) == set(walker.feet), name
+            end = world.read()
+            away = pinocchio.difference(walker.model, posture, end.q)
+            assert np.abs(away[:3]).max() < 0.02, f"{name} goes away"
+            assert np.abs(away[3:]).max() < 0.02, f"{name} is another posture"
+            assert np.abs(end.v).max() < 2e-3, f"{name} still moves"
+
+
 class TestUrdf:
     """What xacro makes of every mode, prefix and driver."""
 
@@ -194,8 +312,9 @@ class TestUrdf:
 
     def test_every_mode_keeps_the_dynamics(self, robot: Robot, config: RobotConfig) -> None:
         for mode in (*MODES, "hardware"):
-            model = pinocchio.buildModelFromXML(robot_urdf(robot.name, mode=mode))
-            assert tuple(model.names)[1:] == robot.joint_names
+            root = [pinocchio.JointModelFreeFlyer()] * robot.floating
+            model = pinocchio.buildModelFromXML(robot_urdf(robot.name, mode=mode), *root)
+            assert tuple(model.names)[1 + robot.floating :] == robot.joint_names
             assert all(ours == theirs for ours, theirs in zip(model.inertias, robot.model.inertias, strict=True))
             assert model.existFrame(config.prefix + config.base)
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pinocchio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from dpvp.config import share_directory
 from dpvp.description import robot_names, robot_urdf
 from dpvp.errors import ConfigError, MessageError, ModelMismatchError
-from dpvp.robot import JointMap, load_robot, load_robot_from
+from dpvp.robot import JointMap, Robot, load_robot, load_robot_from
 
 Edit = Callable[[str, str, str], Path]
 names_of_joints = st.lists(st.text(min_size=1, max_size=4), min_size=1, max_size=12, unique=True)
@@ -24,11 +25,25 @@ names_of_joints = st.lists(st.text(min_size=1, max_size=4), min_size=1, max_size
 @pytest.fixture
 def edit(tmp_path: Path) -> Edit:
     """Copy the iiwa14 folder and replace one text in one of its files; returns the copy."""
+    return editor("iiwa14", tmp_path)
 
+
+@pytest.fixture
+def edit_go2(tmp_path: Path) -> Edit:
+    """The same of the go2 folder."""
+    return editor("go2", tmp_path)
+
+
+@pytest.fixture(scope="module")
+def go2() -> Robot:
+    return load_robot("go2")
+
+
+def editor(name: str, scratch: Path) -> Edit:
     def replace(file: str, old: str, new: str) -> Path:
-        folder = tmp_path / "iiwa14"
+        folder = scratch / name
         if not folder.exists():
-            shutil.copytree(share_directory() / "urdf" / "iiwa14", folder)
+            shutil.copytree(share_directory() / "urdf" / name, folder)
         content = (folder / file).read_text(encoding="utf-8")
         assert old in content, f"{old!r} is not in {file}"
         (folder / file).write_text(content.replace(old, new, 1), encoding="utf-8")
@@ -246,6 +261,143 @@ class TestRefusals:
     def test_broken_xml(self, edit: Edit) -> None:
         folder = edit("iiwa14.urdf.xacro", "</robot>", "</robo>")
         with pytest.raises(ConfigError, match=r"iiwa14\.urdf\.xacro: \(xacro\) = .*: mismatched tag"):
+            load_robot_from(folder)
+
+
+class TestFloatingBase:
+    """A robot that nothing fixes to the ground."""
+
+    def test_sizes(self, go2: Robot) -> None:
+        assert (go2.nq, go2.nv, go2.nx, go2.ndx, go2.nu) == (19, 18, 37, 36, 12)
+        assert go2.floating
+        assert len(go2.limits.effort) == len(go2.hold.damping) == 12
+        assert not go2.model.armature[:6].any()
+        assert go2.model.armature[6:].all()
+
+    def test_order_of_the_legs_is_alphabetical(self, go2: Robot) -> None:
+        legs, joints = ("FL", "FR", "RL", "RR"), ("hip", "thigh", "calf")
+        assert go2.joint_names == tuple(f"{leg}_{joint}_joint" for leg in legs for joint in joints)
+        assert go2.feet == tuple(f"{leg}_foot" for leg in legs)
+
+    def test_postures_are_configurations(self, go2: Robot) -> None:
+        np.testing.assert_array_equal(go2.nominal[:7], [0, 0, 0.3188, 0, 0, 0, 1])
+        np.testing.assert_array_equal(go2.nominal[7:], [0.0, 0.8, -1.6] * 4)
+        np.testing.assert_array_equal(go2.at_rest("tall"), np.concatenate([go2.postures["tall"], np.zeros(18)]))
+
+    def test_an_arm_has_none_of_it(self) -> None:
+        arm = load_robot("iiwa14")
+        assert (arm.floating, arm.feet, arm.imu) == (False, (), None)
+        np.testing.assert_array_equal(arm.at_rest(), np.concatenate([arm.nominal, np.zeros(7)]))
+
+    def test_prefix_comes_before_feet_and_imu(self, go2: Robot) -> None:
+        renamed = load_robot("go2", prefix="left_")
+        assert renamed.feet == tuple(f"left_{foot}" for foot in go2.feet)
+        assert (renamed.base, renamed.imu, renamed.end_effector) == ("left_base", "left_imu_link", "trunk")
+        assert all(renamed.model.existFrame(name) for name in (*renamed.feet, renamed.base, str(renamed.imu)))
+        assert renamed.model_hash == go2.model_hash
+
+    @given(seed=st.integers(0, 2**32 - 1))
+    def test_gravity_and_the_forces_of_feet_that_stand_keep_it_still(self, go2: Robot, seed: int) -> None:
+        """With the feet held where they are, the efforts let nothing accelerate: also on a slope and with bent legs."""
+        step = np.random.default_rng(seed).uniform(-0.3, 0.3, go2.nv)
+        q = pinocchio.integrate(go2.model, go2.nominal, step)
+        data = go2.model.createData()
+        frames = [go2.model.getFrameId(foot) for foot in go2.feet]
+        kind = pinocchio.LOCAL_WORLD_ALIGNED
+        rows = [pinocchio.computeFrameJacobian(go2.model, data, q, frame, kind)[:3] for frame in frames]
+        jacobian, upper = np.vstack(rows), np.triu(pinocchio.crba(go2.model, data, q))
+        mass = upper + np.triu(upper, 1).T
+        push = np.concatenate([np.zeros(6), go2.gravity(q)])
+        push -= pinocchio.computeGeneralizedGravity(go2.model, data, q)
+        constrained = np.block([[mass, -jacobian.T], [jacobian, np.zeros((12, 12))]])
+        motion = np.linalg.lstsq(constrained, np.concatenate([push, np.zeros(12)]), rcond=None)[0]
+        np.testing.assert_allclose(motion[: go2.nv], 0.0, atol=1e-6)
+
+    def test_on_a_level_floor_the_forces_are_vertical(self, go2: Robot) -> None:
+        """So a knee carries a quarter of the weight, on the arm that its foot has; and left is as right."""
+        effort = go2.gravity(go2.nominal).reshape(4, 3)
+        np.testing.assert_allclose(effort[[0, 2]] * [-1, 1, 1], effort[[1, 3]], atol=1e-9)
+        data = go2.model.createData()
+        pinocchio.framesForwardKinematics(go2.model, data, go2.nominal)
+        knee = data.oMi[go2.model.getJointId("FL_calf_joint")].translation
+        foot = data.oMf[go2.model.getFrameId("FL_foot")].translation
+        calf = pinocchio.computeGeneralizedGravity(go2.model, data, go2.nominal)[8]
+        load = (effort[0, 2] - calf) / (foot - knee)[0]  # the calf turns about +y: a force up acts by its arm along x
+        weight = 9.81 * sum(inertia.mass for inertia in go2.model.inertias)
+        assert load == pytest.approx(weight / 4, rel=0.02)
+
+    def test_survives_a_trip_to_another_process(self, go2: Robot) -> None:
+        copy = pickle.loads(pickle.dumps(go2))
+        np.testing.assert_array_equal(copy.gravity(go2.nominal), go2.gravity(go2.nominal))
+
+    @pytest.mark.parametrize(
+        ("file", "old", "new"),
+        [
+            ("robot.yaml", "feet: [FL_foot, FR_foot,", "feet: [FR_foot, FL_foot,"),
+            ("robot.yaml", "feet: [FL_foot, FR_foot, RL_foot, RR_foot]", "feet: [FL_foot, FR_foot, RL_foot]"),
+            ("go2.urdf.xacro", 'foot" origin="0 0 ${-length}"', 'foot" origin="0 0 -0.2"'),
+            ("go2.urdf.xacro", 'mass="6.921"', 'mass="6.922"'),
+        ],
+    )
+    def test_hash_sees_a_change(self, go2: Robot, edit_go2: Edit, file: str, old: str, new: str) -> None:
+        assert load_robot_from(edit_go2(file, old, new)).model_hash != go2.model_hash
+
+    def test_hash_does_not_depend_on_heights(self, go2: Robot, edit_go2: Edit) -> None:
+        assert load_robot_from(edit_go2("robot.yaml", "nominal: 0.31880", "nominal: 0.4")).model_hash == go2.model_hash
+
+    def test_legs_in_the_order_of_the_sdk_are_refused(self, edit_go2: Edit) -> None:
+        for joint in ("hip", "thigh", "calf"):
+            edit_go2("robot.yaml", f"name: FL_{joint}_joint", f"name: XX_{joint}_joint")
+            edit_go2("robot.yaml", f"name: FR_{joint}_joint", f"name: FL_{joint}_joint")
+            folder = edit_go2("robot.yaml", f"name: XX_{joint}_joint", f"name: FR_{joint}_joint")
+        with pytest.raises(ModelMismatchError, match="in pinocchio's order") as caught:
+            load_robot_from(folder)
+        assert str(caught.value.expected).startswith("FR_hip_joint, FR_thigh_joint, FR_calf_joint, FL_hip_joint")
+        assert str(caught.value.found).startswith("FL_hip_joint, FL_thigh_joint, FL_calf_joint, FR_hip_joint")
+
+    def test_a_urdf_with_another_order_is_refused(self, edit_go2: Edit) -> None:
+        """Pinocchio sorts siblings by their names, so other names are another order."""
+        folder = edit_go2("go2.urdf.xacro", "name=\"${prefix}${limits['name']}\"", "name=\"${limits['name'][::-1]}\"")
+        with pytest.raises(ModelMismatchError, match="in pinocchio's order"):
+            load_robot_from(folder)
+
+    @pytest.mark.parametrize(
+        ("old", "new", "message"),
+        [
+            (
+                "[FL_foot, FR",
+                "[FL_toe, FR",
+                r"floating\.feet\.0 of .*: expected FL_toe, found no such link; there",
+            ),
+            ("imu: imu_link", "imu: imu", r"floating\.imu of robot\.yaml: expected imu, found no such link"),
+            (
+                "base: base ",
+                "base: FL_hip ",
+                r"root link: expected FL_hip, found base; the base that floats",
+            ),
+        ],
+    )
+    def test_frames_that_are_not_there(self, edit_go2: Edit, old: str, new: str, message: str) -> None:
+        with pytest.raises(ModelMismatchError, match=message):
+            load_robot_from(edit_go2("robot.yaml", old, new))
+
+    @pytest.mark.parametrize(
+        ("old", "new", "message"),
+        [
+            ("tall: 0.37117, ", "", r"floating\.heights = \['crouched', 'nominal'\]: must have one height for each"),
+            ("[FL_foot, FR_foot, RL_foot, RR_foot]", "[FL_foot]", r"floating\.feet = .* at least 3 items"),
+        ],
+    )
+    def test_what_stands_on_the_floor(self, edit_go2: Edit, old: str, new: str, message: str) -> None:
+        with pytest.raises(ConfigError, match=message):
+            load_robot_from(edit_go2("robot.yaml", old, new))
+
+    def test_an_arm_cannot_float(self, edit: Edit) -> None:
+        """Its URDF starts with the world."""
+        text = "floating: {feet: [contact, contact, contact], imu: contact, heights: {nominal: 1, candle: 1, home: 1}}"
+        folder = edit("robot.yaml", "end_effector: contact", f"{text}\nend_effector: contact")
+        edit("robot.yaml", "prefix: lbr_", 'prefix: ""')
+        with pytest.raises(ModelMismatchError, match="root link: expected link_0, found world"):
             load_robot_from(folder)
 
 

@@ -20,6 +20,7 @@ from dpvp.ros.processes import Bringup, ProcessSpec, bringup_processes, installe
 from dpvp.scenario import Scenario, load_scenario, scenario_names
 
 SOURCES = {  # what apt does not have
+    "hardware_unitree_sdk2": "https://github.com/legubiao/quadruped_ros2_control",
     "lbr_ros2_control": "https://github.com/lbr-stack/lbr_fri_ros2_stack",
     "odrive_ros2_control": "https://github.com/odriverobotics/ros_odrive",
 }
