@@ -38,8 +38,8 @@ class Trot:
     speed: tuple[float, float] = (0.4, 0.1)
     turn: float = 0.3
     sway: tuple[float, float, float] = (0.04, 0.03, 0.01)
-    period: float = 0.25
-    stand: float = 0.5
+    period: float = 0.24
+    stand: float = 0.48
     slip: float = np.inf
 
 
@@ -138,16 +138,15 @@ class _Walk:
     def configuration(self, t: float, joints: Array) -> Array:
         return np.concatenate([pinocchio.SE3ToXYZQUAT(self.pose(t)), joints])
 
-    def advance(self, t: float, dt: float, flags: Array) -> None:
-        """Runge-Kutta's fourth-order step of the joints."""
-        k1 = self.rates(t, self.joints, flags)
+    def advance(self, t: float, dt: float, flags: Array, k1: Array) -> None:
+        """Runge-Kutta's fourth-order step of the joints, whose velocities are `k1` now."""
         k2 = self.rates(t + dt / 2, self.joints + dt / 2 * k1, flags)
         k3 = self.rates(t + dt / 2, self.joints + dt / 2 * k2, flags)
         k4 = self.rates(t + (1 - 1e-9) * dt, self.joints + dt * k3, flags)
         self.joints = self.joints + dt / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
 
-    def truth(self, t: float, flags: Array) -> Truth:
-        q, speeds, twist = self.configuration(t, self.joints), self.rates(t, self.joints, flags), self.twist(t)
+    def truth(self, t: float, flags: Array, speeds: Array) -> Truth:
+        q, twist = self.configuration(t, self.joints), self.twist(t)
         seen = (self.pose(t) * self.imu).rotation
         measurement = BaseMeasurement(
             t=t,
@@ -162,7 +161,7 @@ class _Walk:
 
 
 @functools.lru_cache(maxsize=16)
-def trot(robot: Robot, gait: Trot, duration: float = 2.0, dt: float = 0.002) -> list[Truth]:
+def trot(robot: Robot, gait: Trot, duration: float = 2.0, dt: float = 0.004) -> list[Truth]:
     """Return what there is to know every `dt` s; the periods of `gait` are multiples of it."""
     walk, before, truths = _Walk(robot, gait), np.ones(4), []
     for k in range(round(duration / dt)):
@@ -170,8 +169,9 @@ def trot(robot: Robot, gait: Trot, duration: float = 2.0, dt: float = 0.002) -> 
         flags = walk.flags(t)
         if np.any(left := (before > 0) & (flags == 0)):
             walk.lifted[left] = walk.places(t)[left]
-        truths.append(walk.truth(t, flags))
-        walk.advance(t, dt, flags)
+        speeds = walk.rates(t, walk.joints, flags)
+        truths.append(walk.truth(t, flags, speeds))
+        walk.advance(t, dt, flags, speeds)
         before = flags
     return truths
 

@@ -28,7 +28,7 @@ from rosgraph import Peer, processes
 from walker import Trot, Truth, trot
 
 PERIOD = 0.01  # s between two measurements; slow enough for a busy machine
-GAIT = Trot(stand=0.5)
+GAIT = Trot(stand=0.5, period=0.25)
 BEST_EFFORT = QoSProfile(depth=50, reliability=ReliabilityPolicy.BEST_EFFORT)
 SILENT = "silent"  # frame of a message that is not to be sent
 OVERRIDES = {"imu_timeout": 0.5, "support_timeout": 1.0, "odom_rate": 1000.0}  # slow machines are not what is tested
@@ -48,7 +48,7 @@ class Quadruped(Peer):
         self.imu = self.node.create_publisher(Imu, "imu", STREAM)
         self.joints = self.node.create_publisher(JointState, "joint_states", COMMAND)
         self.control = self.node.create_publisher(Control, "control", STREAM)
-        self.node.create_subscription(Sensor, "sensor", self.sensors.append, BEST_EFFORT)
+        self.node.create_subscription(Sensor, "estimator_node/sensor", self.sensors.append, BEST_EFFORT)
         self.node.create_subscription(Odometry, "odom", self.odometry.append, BEST_EFFORT)
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
         self.stand()

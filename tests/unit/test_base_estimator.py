@@ -19,7 +19,8 @@ from dpvp.plan import Array
 from dpvp.robot import Robot, load_robot
 from walker import SLIP_TIME, Noise, Trot, Truth, errors, follow, rms, trot
 
-DT = 0.002
+DT = 0.004
+SETTLED = 125  # measurements after which the filter knows what it can
 WALK = Trot()
 OK, LOST, UNSUPPORTED = EstimateStatus.OK, EstimateStatus.LOST, EstimateStatus.UNSUPPORTED
 
@@ -65,8 +66,8 @@ class TestExact:
         estimates = follow(BaseEstimator(legs), said(walk))
         position, velocity = errors(estimates, walk)
         assert np.linalg.norm(walk[-1].q[:2]) > 0.5
-        assert np.abs(position).max() < 2e-5
-        assert np.abs(velocity).max() < 5e-4
+        assert np.abs(position).max() < 5e-5
+        assert np.abs(velocity).max() < 1e-3
         for estimate, truth in zip(estimates, walk, strict=True):
             np.testing.assert_allclose(estimate.q[3:], truth.q[3:7], atol=1e-9)
             np.testing.assert_allclose(estimate.v[3:], truth.v[3:6], atol=1e-9)
@@ -85,7 +86,7 @@ class TestExact:
         self, go2: Robot, speed: tuple[float, float], turn: float, xyz: list[float], rpy: list[float]
     ) -> None:
         robot = with_imu(go2, np.array(xyz), np.array(rpy))
-        truths = trot(robot, Trot(speed=speed, turn=turn, stand=0.1), 0.6, dt=0.005)
+        truths = trot(robot, Trot(speed=speed, turn=turn, stand=0.1, period=0.25), 0.6, dt=0.005)
         position, velocity = errors(follow(BaseEstimator(LegKinematics(robot)), said(truths)), truths)
         assert np.abs(position).max() < 2e-4
         assert np.abs(velocity).max() < 5e-3
@@ -94,7 +95,7 @@ class TestExact:
     def test_it_starts_where_it_is_told_whatever_the_imu_calls_north(
         self, legs: LegKinematics, walk: list[Truth], x: float, y: float, yaw: float, own: float
     ) -> None:
-        few = walk[::20]
+        few = walk[::10]
         config = EstimatorConfig(imu_timeout=1.0)
         plain = follow(BaseEstimator(legs, config), said(few))[-1]
         moved = follow(BaseEstimator(legs, config, Place(x, y, yaw)), [turned(m, own) for m in said(few)])[-1]
@@ -114,9 +115,9 @@ class TestNoise:
             rng = np.random.default_rng(seed)
             estimates = follow(BaseEstimator(legs), [Noise().on(m, rng) for m in said(walk)])
             position, velocity = errors(estimates, walk)
-            places.append(rms(position[250:]))
-            speeds.append(rms(velocity[250:]))
-            for estimate, off in zip(estimates[250::25], velocity[250::25], strict=True):
+            places.append(rms(position[SETTLED:]))
+            speeds.append(rms(velocity[SETTLED:]))
+            for estimate, off in zip(estimates[SETTLED::10], velocity[SETTLED::10], strict=True):
                 surprise.append(off @ np.linalg.solve(estimate.covariance[3:, 3:], off))
         assert max(places) < 0.01
         assert max(speeds) < 0.02
@@ -142,7 +143,7 @@ class TestNoise:
         estimates = follow(BaseEstimator(legs), [noise.on(m, rng) for m in said(walk)])
         np.testing.assert_allclose(estimates[-1].bias, noise.bias, atol=0.08)
         _, velocity = errors(estimates, walk)
-        assert np.abs(velocity[250:].mean(axis=0)).max() < 0.01
+        assert np.abs(velocity[SETTLED:].mean(axis=0)).max() < 0.01
 
     def test_a_drifting_yaw_turns_path_and_heading_and_nothing_else(
         self, legs: LegKinematics, walk: list[Truth]
@@ -160,9 +161,9 @@ class TestNoise:
 class TestSlip:
     """Feet that are said to stand and move all the same."""
 
-    @pytest.mark.parametrize("begin", [0.2, 0.8], ids=["of four", "of two"])
+    @pytest.mark.parametrize("begin", [0.2, 0.74], ids=["of four", "of two"])
     def test_a_slipping_foot_is_not_believed(self, go2: Robot, legs: LegKinematics, begin: float) -> None:
-        """At 0.8 s the first foot stands with one other, in its trot."""
+        """At 0.74 s the first foot stands with one other, in its trot."""
         truths = trot(go2, Trot(slip=begin), 1.4)
         slipping = [k for k, truth in enumerate(truths) if begin <= truth.measurement.t < begin + SLIP_TIME]
         rng = np.random.default_rng(3)
@@ -176,16 +177,16 @@ class TestSlip:
         drift, lost = (np.abs(errors(estimates, truths)[0][slipping[-1]]).max() for estimates in (guarded, blind))
         assert drift < 0.01
         assert lost > 3 * drift
-        assert guarded[slipping[-1] + 10].standing[0] == (truths[slipping[-1] + 10].measurement.contacts[0] > 0)
+        assert guarded[slipping[-1] + 5].standing[0] == (truths[slipping[-1] + 5].measurement.contacts[0] > 0)
 
     def test_a_schedule_that_is_late(self, legs: LegKinematics, walk: list[Truth]) -> None:
         """Contacts as they were 20 ms ago, as from a planner at 50 Hz."""
-        rng, late = np.random.default_rng(4), 10
+        rng, late = np.random.default_rng(4), 5
         measured = [Noise().on(m, rng) for m in said(walk)]
         delayed = [dataclasses.replace(m, contacts=measured[max(0, k - late)].contacts) for k, m in enumerate(measured)]
         position, velocity = errors(follow(BaseEstimator(legs), delayed), walk)
         assert rms(position) < 0.015
-        assert rms(velocity[250:]) < 0.05
+        assert rms(velocity[SETTLED:]) < 0.05
 
     def test_no_schedule_at_all(self, legs: LegKinematics, walk: list[Truth]) -> None:
         """All feet said to stand always: those that swing are found out, most of the time."""
@@ -194,15 +195,19 @@ class TestSlip:
         position, _ = errors(follow(BaseEstimator(legs), measured), walk)
         assert rms(position) < 0.05
 
-    def test_a_step_up_is_not_the_ground(self, legs: LegKinematics, walk: list[Truth]) -> None:
-        """A robot that starts on a board keeps its height over the board; one foot beside it does not pull."""
-        lower = np.zeros(12)
-        lower[1:3] = [0.25, -0.25]  # the first foot reaches elsewhere, 5 cm or more off the plane of the others
-        still = [m for m in said(walk) if m.t < WALK.stand]
-        measured = [*still[:100], *(dataclasses.replace(m, q=m.q + lower) for m in still[100:])]
-        heights = [estimate.q[2] for estimate in follow(BaseEstimator(legs), measured)]
-        assert np.ptp(heights[110:]) < 2e-3
-        assert abs(heights[-1] - walk[0].q[2]) < 5e-3
+    def test_a_foot_held_up_is_not_the_ground(self, legs: LegKinematics, walk: list[Truth]) -> None:
+        """It keeps still, as one that stands, and is said to stand; its height tells that it does not."""
+        lifted = np.zeros(12)
+        lifted[1:3] = [0.3, -0.6]
+        still = [dataclasses.replace(m, q=m.q + lifted) for m in said(walk) if m.t < WALK.stand]
+        three = np.array([0.0, 1.0, 1.0, 1.0])
+        measured = [*(dataclasses.replace(m, contacts=three) for m in still[:50]), *still[50:]]
+        guarded, blind = (
+            np.array([estimate.q[2] for estimate in follow(BaseEstimator(legs, config), measured)])
+            for config in (EstimatorConfig(), EstimatorConfig(slip_gate=100.0))
+        )
+        np.testing.assert_allclose(guarded, walk[0].q[2], atol=1e-3)
+        assert np.abs(blind - walk[0].q[2]).max() > 5e-3
 
 
 class TestSilence:
@@ -211,29 +216,29 @@ class TestSilence:
     def test_a_lost_imu_makes_the_estimate_unusable(self, legs: LegKinematics, walk: list[Truth]) -> None:
         estimator = BaseEstimator(legs, EstimatorConfig(imu_timeout=0.02))
         assert estimator.status(0.0) is EstimateStatus.NOT_STARTED
-        follow(estimator, said(walk[:200]))
-        last = walk[199].measurement.t
+        follow(estimator, said(walk[:100]))
+        last = walk[99].measurement.t
         assert estimator.status(last + 0.019) is OK
         assert estimator.status(last + 0.021) is LOST
 
     def test_afterwards_it_goes_on_from_where_it_was(self, legs: LegKinematics, walk: list[Truth]) -> None:
         """Speed and height are known at once; how far it went in the meantime is not."""
         estimator = BaseEstimator(legs)
-        before = follow(estimator, said(walk[:600]))[-1]
-        gap = 50
-        after = follow(estimator, said(walk[600 + gap :]))
+        before = follow(estimator, said(walk[:300]))[-1]
+        gap = 25
+        after = follow(estimator, said(walk[300 + gap :]))
         assert estimator.started == 2
         np.testing.assert_allclose(after[0].q[:2], before.q[:2], atol=1e-3)
-        position, velocity = errors(after, walk[600 + gap :])
+        position, velocity = errors(after, walk[300 + gap :])
         assert np.abs(velocity[5:]).max() < 0.02
         assert np.abs(position[5:, 2]).max() < 2e-3
-        moved = walk[600 + gap].q[:2] - walk[599].q[:2]
+        moved = walk[300 + gap].q[:2] - walk[299].q[:2]
         assert np.abs(position[:, :2]).max() < 1.2 * np.linalg.norm(moved)
         np.testing.assert_allclose(after[-1].q[3:], walk[-1].q[3:7], atol=1e-9)  # the heading goes on too
 
     def test_time_that_begins_anew(self, legs: LegKinematics, walk: list[Truth]) -> None:
         estimator = BaseEstimator(legs)
-        before = follow(estimator, said(walk[:300]))[-1]
+        before = follow(estimator, said(walk[:150]))[-1]
         with pytest.raises(MessageError, match="has to come after"):
             estimator.update(walk[0].measurement)
         estimator.resume()
@@ -247,14 +252,14 @@ class TestSilence:
         in_air = [dataclasses.replace(m, contacts=np.zeros(4)) if 0.6 < m.t < 1.2 else m for m in said(walk)]
         estimates = follow(BaseEstimator(legs, config), in_air)
         for estimate in estimates:
-            expected = UNSUPPORTED if 0.902 < estimate.t < 1.198 else OK
-            if abs(estimate.t - 0.902) > 0.004:
-                assert estimate.status is expected or abs(estimate.t - 1.2) < 0.01
+            flying = 0.6 < estimate.t < 1.2
+            if abs(estimate.t - 0.9) > 2 * DT:
+                assert estimate.status is (UNSUPPORTED if flying and estimate.t > 0.9 else OK)
         position, velocity = errors(estimates, walk)
         assert np.abs(position).max() < 5e-3  # the accelerometer has no bias here
         assert np.abs(velocity).max() < 5e-3
         spread = [estimate.covariance[3, 3] for estimate in estimates]
-        assert spread[595] > 5 * spread[295]
+        assert spread[295] > 5 * spread[145]
 
 
 def nan(field: str) -> Callable[[BaseMeasurement], BaseMeasurement]:

@@ -1,9 +1,9 @@
 """estimator_node: where the base of a legged robot is, for whoever plans: a lifecycle node around `BaseEstimator`.
 
 Subscribes `imu`, `joint_states`, and for the contacts either `control` (those that the MPC has planned, in its
-`initial_state.contacts`) or `contacts` (those that sensors report); publishes `sensor` with base and joints, `odom`,
-/tf where there is tf2_msgs, and `/diagnostics`; service `~/reset`. What cannot be estimated is not published, so that
-those who listen see it grow old, and hold.
+`initial_state.contacts`) or `sensor` (those that the plant has sensed, in its `contacts`); publishes `~/sensor`, which
+is the plant's `sensor` with the base in it, `odom`, /tf where there is tf2_msgs, and `/diagnostics`; service `~/reset`.
+What cannot be estimated is not published, so that those who listen see it grow old, and hold.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class EstimatorParameters(EstimatorConfig):
     robot: str = Field("go2", description="name of a robot whose base floats, or path of its folder")
     prefix: str = Field("", description="comes before the names of joints and links; empty: that of robot.yaml")
     contacts: Literal["planned", "sensed"] = Field(
-        "planned", description="planned: in initial_state of `control`; sensed: in messages on `contacts`"
+        "planned", description="which contacts: planned, in `control`, or sensed, in `sensor`"
     )
     contact_timeout: float = Field(
         0.2, gt=0, le=10, description="without contacts for so long every foot is taken to stand, unless it moves, s"
@@ -80,7 +80,7 @@ class EstimatorInterface:
         self._node, self._parameters, self._robot = node, parameters, _robot(parameters)
         legs = LegKinematics(self._robot)
         self._estimator = BaseEstimator(legs, parameters, self._place())
-        self._sensor = node.create_publisher(Sensor, "sensor", STREAM)
+        self._sensor = node.create_publisher(Sensor, "~/sensor", STREAM)
         self._odometry = node.create_publisher(Odometry, "odom", COMMAND)
         self._send_transform = _transform_sender(node)
         self._diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", COMMAND)
@@ -89,7 +89,7 @@ class EstimatorInterface:
                 Control, "control", lambda message: self._on_contacts(message.initial_state), STREAM
             )
             if parameters.contacts == "planned"
-            else node.create_subscription(Sensor, "contacts", self._on_contacts, STREAM)
+            else node.create_subscription(Sensor, "sensor", self._on_contacts, STREAM)
         )
         self._subscriptions = [
             node.create_subscription(Imu, "imu", self._on_imu, SENSORS),
