@@ -210,6 +210,26 @@ class TestSlip:
         assert np.abs(blind - walk[0].q[2]).max() > 5e-3
 
 
+class TestRecovery:
+    """A filter that is wrong comes to see it."""
+
+    def test_a_shock_to_the_accelerometer(self, legs: LegKinematics, walk: list[Truth]) -> None:
+        """All feet contradict a speed that is off by 2 m/s: at first they seem to slip, then it starts anew."""
+        force = np.array([100.0, 0.0, 0.0])
+        shocked = [
+            dataclasses.replace(m, accelerometer=m.accelerometer + force * (150 <= k < 155))
+            for k, m in enumerate(said(walk))
+        ]
+        estimator = BaseEstimator(legs, EstimatorConfig(support_timeout=0.3))
+        estimates = follow(estimator, shocked)
+        _, velocity = errors(estimates, walk)
+        assert np.linalg.norm(velocity[160]) > 1.0
+        assert not np.any(estimates[160].standing)
+        assert estimator.started == 2
+        assert np.abs(velocity[150 + round(0.35 / DT) :]).max() < 0.02
+        assert all(estimate.valid for estimate in estimates[150 + round(0.35 / DT) :])
+
+
 class TestSilence:
     """Sensors, or feet, that say nothing."""
 

@@ -82,7 +82,8 @@ class BaseEstimator:
     def update(self, m: BaseMeasurement) -> BaseEstimate:
         """Take a measurement and return the estimate for its time.
 
-        One that comes after a silence longer than `imu_timeout` starts the filter anew, where the base was last.
+        After a silence longer than `imu_timeout` the filter starts anew, where the base was last; so it does where feet
+        stand again, or are said to stand and not believed, after more than `support_timeout` without any.
 
         Raises:
             MessageError: `m` cannot be used; it is as if it had never come.
@@ -92,12 +93,19 @@ class BaseEstimator:
         if self._turn is None:
             check_still(m)
             self._turn = self._place.yaw - _yaw(self._base_rotation(_rotation(m.orientation)))
-        if m.t - after > self._config.imu_timeout:
+        if m.t - after > self._config.imu_timeout or self._contradicted(m):
             self.resume()
         rotation = pinocchio.utils.rotate("z", self._turn) @ _rotation(m.orientation)
         moment, trust = self._step(m, rotation, self._feet(m, rotation))
         self._last, self._estimate = moment, self._answer(m, moment, trust)
         return self._estimate
+
+    def _contradicted(self, m: BaseMeasurement) -> bool:
+        """Return whether feet stand of which none was believed for so long that it is the filter that is wrong."""
+        return self._last is not None and self._unsupported(m.t, self._last) and bool(np.any(m.contacts > 0.5))
+
+    def _unsupported(self, t: float, moment: _Moment) -> bool:
+        return t - moment.supported > self._config.support_timeout
 
     def _step(self, m: BaseMeasurement, rotation: Array, feet: FeetInWorld) -> tuple[_Moment, Trust]:
         """Return what follows from the moment before and what is measured now."""
@@ -138,7 +146,6 @@ class BaseEstimator:
         linear = base.T @ mean[V] - pinocchio.skew(spin) @ arm
         view = np.eye(6)
         view[V, V] = base.T
-        unsupported = m.t - moment.supported > self._config.support_timeout
         return BaseEstimate(
             t=m.t,
             q=np.concatenate([mean[P] - base @ arm, pinocchio.Quaternion(base).coeffs()]),
@@ -146,7 +153,7 @@ class BaseEstimator:
             covariance=view @ covariance[:6, :6] @ view.T,
             standing=trust.standing > 0,
             bias=mean[B].copy(),
-            status=EstimateStatus.UNSUPPORTED if unsupported else EstimateStatus.OK,
+            status=EstimateStatus.UNSUPPORTED if self._unsupported(m.t, moment) else EstimateStatus.OK,
         )
 
 

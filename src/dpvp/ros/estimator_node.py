@@ -11,13 +11,11 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from geometry_msgs.msg import TransformStamped
 from nav_msgs.msg import Odometry
 from pydantic import Field
 from rclpy.lifecycle import LifecycleNode
@@ -35,7 +33,14 @@ from dpvp.robot import Robot, load_robot_from
 from dpvp.ros.lifecycle import IDLE_SPIN, InterfaceNode
 from dpvp.ros.messages import Control, Sensor
 from dpvp.ros.node import COMMAND, STREAM, run_node
-from dpvp.ros.odometry import contacts_of, estimated_sensor, measurement_of, odometry_message, transform_message
+from dpvp.ros.odometry import (
+    TFMessage,
+    contacts_of,
+    estimated_sensor,
+    measurement_of,
+    odometry_message,
+    transform_message,
+)
 from dpvp.ros.parameters import declare
 
 SENSORS = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)  # a hiccup must not lose acceleration
@@ -82,28 +87,22 @@ class EstimatorInterface:
         self._estimator = BaseEstimator(legs, parameters, self._place())
         self._sensor = node.create_publisher(Sensor, "~/sensor", STREAM)
         self._odometry = node.create_publisher(Odometry, "odom", COMMAND)
-        self._send_transform = _transform_sender(node)
         self._diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", COMMAND)
-        contacts = (
-            node.create_subscription(
-                Control, "control", lambda message: self._on_contacts(message.initial_state), STREAM
-            )
-            if parameters.contacts == "planned"
-            else node.create_subscription(Sensor, "sensor", self._on_contacts, STREAM)
-        )
+        self._tf = node.create_publisher(TFMessage, "/tf", TRANSFORMS) if TFMessage else None
         self._subscriptions = [
             node.create_subscription(Imu, "imu", self._on_imu, SENSORS),
             node.create_subscription(JointState, "joint_states", self._on_joints, SENSORS),
-            contacts,
+            node.create_subscription(Control, "control", self._on_control, STREAM)
+            if parameters.contacts == "planned"
+            else node.create_subscription(Sensor, "sensor", self._on_contacts, STREAM),
         ]
         self._service = node.create_service(Trigger, "~/reset", self._on_reset)
         self._imu: Imu | None = None
         self._joints: JointState | None = None
         self._estimate: BaseEstimate | None = None
         self._contacts = np.ones(legs.feet)
-        self._contacts_at = self._estimated_at = self._odometry_at = (
-            self._reported_at
-        ) = -math.inf  # on the steady clock
+        self._contacts_at = self._estimated_at = -math.inf  # on the steady clock, as those that follow
+        self._odometry_at = self._reported_at = -math.inf
         self._status, self._counts = EstimateStatus.NOT_STARTED, {"estimates": 0, "refused": 0}
         self.active = False
 
@@ -121,8 +120,9 @@ class EstimatorInterface:
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
         self._node.destroy_service(self._service)
-        for publisher in (self._sensor, self._odometry, self._diagnostics):
-            self._node.destroy_publisher(publisher)
+        for publisher in (self._sensor, self._odometry, self._diagnostics, self._tf):
+            if publisher is not None:
+                self._node.destroy_publisher(publisher)
 
     def work(self) -> float:
         """Look after what is silent, report, and return the seconds until that is due again."""
@@ -182,7 +182,8 @@ class EstimatorInterface:
             self._odometry_at = now
             message = odometry_message(estimate, imu, self._parameters.world, self._robot.base)
             self._odometry.publish(message)
-            self._send_transform(transform_message(message))
+            if self._tf is not None:
+                self._tf.publish(transform_message(message))
 
     def _on_control(self, message: Control) -> None:
         self._on_contacts(message.initial_state)
@@ -265,16 +266,6 @@ def _robot(parameters: EstimatorParameters) -> Robot:
     named = "/" not in parameters.robot
     folder = robot_folder(parameters.robot) if named else Path(parameters.robot)
     return load_robot_from(folder, parameters.prefix or None)
-
-
-def _transform_sender(node: LifecycleNode) -> Callable[[TransformStamped], None]:
-    """Return what sends a transform on /tf; where ROS comes from pip there is no tf2_msgs, and nothing is sent."""
-    try:
-        from tf2_msgs.msg import TFMessage
-    except ImportError:
-        return lambda transform: None
-    publisher = node.create_publisher(TFMessage, "/tf", TRANSFORMS)
-    return lambda transform: publisher.publish(TFMessage(transforms=[transform]))
 
 
 def main(args: list[str] | None = None) -> int:

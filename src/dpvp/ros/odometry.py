@@ -16,6 +16,11 @@ from dpvp.robot import JointMap
 from dpvp.ros.convert import seconds
 from dpvp.ros.messages import Contact, Sensor
 
+try:
+    from tf2_msgs.msg import TFMessage
+except ImportError:  # ROS from pip has no tf2
+    TFMessage = None
+
 NO_ORIENTATION = -1.0  # in the first place of its covariance: the IMU gives none (sensor_msgs/Imu)
 
 
@@ -93,14 +98,14 @@ def odometry_message(estimate: BaseEstimate, imu: Imu, world: str, base: str) ->
     return message
 
 
-def transform_message(odometry: Odometry) -> TransformStamped:
-    """Return the pose of `odometry` as a transform for /tf."""
+def transform_message(odometry: Odometry) -> TFMessage:
+    """Return the pose of `odometry` for /tf; only where there is `TFMessage`."""
     message = TransformStamped(header=odometry.header, child_frame_id=odometry.child_frame_id)
     place = odometry.pose.pose.position
     message.transform.translation.x, message.transform.translation.y = place.x, place.y
     message.transform.translation.z = place.z
     message.transform.rotation = odometry.pose.pose.orientation
-    return message
+    return TFMessage(transforms=[message])
 
 
 def _fill_pose(position: object, orientation: object, estimate: BaseEstimate) -> None:
