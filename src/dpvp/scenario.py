@@ -13,10 +13,12 @@ from dpvp.errors import ConfigError
 from dpvp.robot import Robot, load_robot
 from dpvp.tasks.reach import ReachConfig, ReachTask
 from dpvp.tasks.task import Task, TerminalWeights
+from dpvp.tasks.track import TrackConfig, TrackTask
 
 GuessName = Literal["hold", "shift", "policy"]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Seconds = Annotated[float, Field(gt=0.0)]
+TaskConfig = Annotated[ReachConfig | TrackConfig, Field(discriminator="kind")]
 
 
 class RobotChoice(Config):
@@ -69,6 +71,12 @@ class LoopConfig(Config):
 
     sensor_timeout: Seconds = Field(0.05, description="a state older than this is stale, s")
     plan_timeout: Seconds = Field(0.1, description="without a usable plan for so long the loop holds, s")
+    lead: float = Field(
+        0.0,
+        ge=0,
+        description="commands are what the plan says so long after its state: about the time until the middle of the "
+        "span in which the command is in force, s",
+    )
     solver_timeout: Seconds = Field(1.0, description="a solver that is silent for so long is started again, s")
 
 
@@ -92,7 +100,7 @@ class ScenarioConfig(Config):
     """The content of a scenario file."""
 
     robot: RobotChoice
-    task: ReachConfig
+    task: TaskConfig
     planner: PlannerConfig
     artifact: str | None = Field(None, description="folder below config/artifacts/ or a path; null: nothing learned")
     rates: RatesConfig = RatesConfig()
@@ -119,7 +127,7 @@ class Scenario:
         self.name, self.config, self.file = name, config, str(file)
         choice = config.robot
         self.robot: Robot = load_robot(choice.name, choice.prefix, choice.joint_stem)
-        self.task: Task = ReachTask(self.robot, config.task, self.file)
+        self.task = _build_task(self.robot, config.task, self.file)
 
     @property
     def goal(self) -> tuple[float, ...]:
@@ -130,6 +138,10 @@ class Scenario:
         """Write the resolved configuration, every default included, so that `load_scenario(file)` gives it back."""
         text = yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False)
         file.write_text(f"# scenario {self.name}, resolved\n{text}", encoding="utf-8")
+
+
+def _build_task(robot: Robot, config: ReachConfig | TrackConfig, file: str) -> Task:
+    return TrackTask(robot, config) if isinstance(config, TrackConfig) else ReachTask(robot, config, file)
 
 
 def scenario_names() -> list[str]:

@@ -157,7 +157,7 @@ def test_policy_learns_controls_and_gains(problem: Problem, nodes: Nodes) -> Non
     assert after["total"] < before["total"]
     x, goal = torch.tensor(nodes.x[:1]), torch.tensor(nodes.goal[:1])
     u = PolicyGraph(net.double(), problem.geometry)(x, goal)
-    rest = problem.geometry.rest_control(x)
+    rest = problem.geometry.feedforward(x, goal)
     torch.testing.assert_close(u, rest + net(x, torch.tensor(nodes.f[:1])))
 
 

@@ -78,8 +78,7 @@ class ClosedLoop:
 
     def run(self, start: Array, goal: Array, steps: int = STEPS) -> Trial:
         """Go from the (nx,) state `start` towards `goal` for `steps` steps, or until the state diverges."""
-        self._plant.aim(start, goal)
-        follower = Follower(self._robot, self._patience)
+        task, follower = self._task, Follower(self._robot, self._patience)
         plans, us, xs, cpu, cost = list[Plan](), list[Array](), [start], list[float](), 0.0
         for step in range(steps):
             planning, previous = (self._planning, plans[-1]) if plans else (self._first, None)
@@ -87,6 +86,7 @@ class ClosedLoop:
             plans.append(planning.plan(xs[-1], goal, step * self._plant.dt, previous))
             cpu.append(1e3 * (time.process_time() - before))
             us.append(self._control(follower, plans[-1], xs[-1]))
+            self._plant.aim(xs[-1], task.later(goal, step * self._plant.dt))
             x, spent = self._plant.step(xs[-1], us[-1])
             xs.append(x)
             cost += spent
@@ -95,7 +95,7 @@ class ClosedLoop:
                 break
         return Trial(
             cost=cost,
-            reached=bool(np.isfinite(cost) and self._task.reached(xs[-1], goal)),
+            reached=bool(np.isfinite(cost) and task.reached(xs[-1], task.later(goal, steps * self._plant.dt))),
             peak_velocity=float(np.max(np.abs(np.stack(xs)[:, self._robot.nq :]) / self._robot.limits.velocity)),
             plan_ms=np.array([1e3 * plan.timings.total for plan in plans]),
             cpu_ms=np.array(cpu),

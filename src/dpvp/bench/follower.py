@@ -17,9 +17,9 @@ class Follower:
         anchor: (nx,) state whose posture is held; None while a plan is followed.
     """
 
-    def __init__(self, robot: Robot, patience: float) -> None:
-        """Follow a usable plan for at most `patience` seconds."""
-        self._robot, self._patience = robot, patience
+    def __init__(self, robot: Robot, patience: float, lead: float = 0.0) -> None:
+        """Follow a usable plan for at most `patience` seconds, `lead` seconds ahead of its state."""
+        self._robot, self._patience, self._lead = robot, patience, lead
         self._usable: Plan | None = None
         self.anchor: Array | None = None
         self.held = 0
@@ -30,7 +30,7 @@ class Follower:
             self._usable = plan
         if self._usable is not None and plan.t0 - self._usable.t0 <= self._patience:
             self.anchor = None
-            return self._usable.command(plan.t0, np.inf)
+            return self._usable.command(plan.t0 + self._lead, np.inf)
         self.held += 1
         self.anchor = x if self.anchor is None else self.anchor
         return hold_command(self._robot, self.anchor, plan.t0, np.inf)

@@ -48,14 +48,15 @@ def report(args: ReportArgs) -> int:
 def _render(args: ReportArgs) -> None:
     from dpvp.worlds.render import ArmRenderer, save_animation, save_still  # OpenGL is not everywhere
 
-    scenario, postures, goal = read_motion(args.run)
-    renderer = ArmRenderer(scenario.robot, goal)
+    scenario, postures, places = read_motion(args.run)
+    renderer = ArmRenderer(scenario.robot)
     if args.still:
-        save_still(renderer.still(postures), args.still)
+        save_still(renderer.still(postures, places[-1]), args.still)
         print(f"{'written':>16}  {args.still}")
     if args.animation:
-        shown = postures[:: round(scenario.config.rates.joint_states / FRAMES_PER_SECOND)]
-        save_animation([renderer.posture(q) for q in shown], args.animation, FRAMES_PER_SECOND)
+        every = round(scenario.config.rates.joint_states / FRAMES_PER_SECOND)
+        shown = zip(postures[::every], places[::every], strict=True)
+        save_animation([renderer.posture(*each) for each in shown], args.animation, FRAMES_PER_SECOND)
         print(f"{'written':>16}  {args.animation}")
     renderer.close()
 
@@ -67,6 +68,7 @@ def _lines(summary: dict[str, Any]) -> list[tuple[str, str]]:
     numbers = (
         ("reached after", "{:.2f} s", (summary["reached_at_s"],)),
         ("final error", "{:.2f} mm", (1e3 * summary["final_error_m"],)),
+        ("rms error", "{:.2f} mm once settled", (1e3 * summary["settled_rms_error_m"],)),
         ("final speed", "{:.4f} rad/s", (summary["final_speed_rad_s"],)),
         ("plan time", "p50 {:.2f} ms, p99 {:.2f} ms", (plan["p50"], plan["p99"])),
         ("state age", "p50 {:.2f} ms, p99 {:.2f} ms", (age["p50"], age["p99"])),

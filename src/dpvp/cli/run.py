@@ -25,6 +25,7 @@ REPORTED = (
     "success",
     "goal",
     "final_error_m",
+    "settled_rms_error_m",
     "final_speed_rad_s",
     "plan_ms",
     "state_age_ms",
@@ -39,8 +40,9 @@ class RunArgs:
 
     scenario: Annotated[str, tyro.conf.Positional]
     """Name of a scenario (kuka_reach) or path of a scenario file."""
-    goal: tuple[float, float, float] | None = None
-    """Where to go, x y z in metres in the robot's base frame; that of the scenario if absent."""
+    goal: tuple[float, ...] | None = None
+    """Where to go, in the task's units: of a reach x y z in metres in the robot's base frame, of a track the phase at
+    time 0 in rad, length and height in metres; that of the scenario if absent."""
     headless: bool = False
     """End after the run. Without it a view opens in the browser and the nodes stay until Ctrl-C."""
     json: Path | None = None

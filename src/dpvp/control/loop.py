@@ -56,7 +56,7 @@ class MpcLoop:
         counters: what happened since the start.
         decision: state of the loop and its reason, as of the last tick.
         plan: the newest usable plan.
-        goal: where to go, in the task's units; None before the first one.
+        goal: where to go, in the task's units, as it is at time 0 of the plant; None before the first one.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class MpcLoop:
     def poll(self) -> Answer | None:
         """Take a plan, if there is a new one, and return the command that follows from it while tracking."""
         plan = self.solver.take()
-        return None if plan is None else self._follow(plan)
+        return None if plan is None else self._follow(plan, self._limits.lead)
 
     def step(self, state: State) -> Answer | None:
         """Answer one state and wait for it: the loop in lock-step with its plant."""
@@ -142,7 +142,7 @@ class MpcLoop:
         if self.decision.solve and self._posted is self._state:
             plan = self.solver.wait(LOCK_STEP_PATIENCE)
             self._state_at = self._clock()
-            return held if plan is None else self._follow(plan) or held
+            return held if plan is None else self._follow(plan, 0.0) or held  # the plant waits: no time passes
         return held
 
     def close(self) -> None:
@@ -173,7 +173,8 @@ class MpcLoop:
         if self.plan is not None:
             report |= {"plan_cost": f"{self.plan.cost:.5g}", "plan_iterations": str(self.plan.iterations)}
         if self._state is not None and self.goal is not None:
-            report["goal_error"] = f"{self._scenario.task.error(self._state.x, self.goal):.5f}"
+            task, state = self._scenario.task, self._state
+            report["goal_error"] = f"{task.error(state.x, task.later(self.goal, state.t)):.5f}"
         report |= {f"guess_{name}": str(count) for name, count in sorted(counters.guesses.items())}
         report |= {name: str(count) for name, count in sorted(counters.advice.items())}
         report |= {f"rejected_{name.lower()}": str(count) for name, count in sorted(counters.rejected.items())}
@@ -215,8 +216,8 @@ class MpcLoop:
         self.solver.post(self._state.x, self.goal, self._state.t, fresh=self._fresh)
         self._posted, self._fresh = self._state, False
 
-    def _follow(self, plan: Plan) -> Answer | None:
-        """Count and judge a plan; command it, or the last usable one where it cannot be followed."""
+    def _follow(self, plan: Plan, lead: float) -> Answer | None:
+        """Count and judge a plan; command what it, or the last usable one, says `lead` seconds after its state."""
         state, self._posted = self._posted, None
         self.counters.plans += 1
         self.counters.guesses[plan.guess] += 1
@@ -231,7 +232,7 @@ class MpcLoop:
             self.counters.rejected[plan.status.name] += 1
         if self.decision.state is not LoopState.TRACK or self.plan is None:
             return None
-        command = self.plan.command(state.t, self._valid_for)
+        command = self.plan.command(state.t + lead, self._valid_for - lead)
         return self._checked(command, state, plan if plan.status.usable else None)
 
     def _hold(self) -> Answer | None:
@@ -266,7 +267,8 @@ class MpcLoop:
         """Say once per goal that it is reached."""
         if self._reached or self.goal is None or self._state is None or self.decision.state is not LoopState.TRACK:
             return
-        task = self._scenario.task
-        if task.reached(self._state.x, self.goal):
+        task, state = self._scenario.task, self._state
+        goal = task.later(self.goal, state.t)
+        if task.reached(state.x, goal):
             self._reached = True
-            logger.info(f"goal reached: {1e3 * task.error(self._state.x, self.goal):.1f} mm away and at rest")
+            logger.info(f"goal reached: {1e3 * task.error(state.x, goal):.1f} mm away")

@@ -39,11 +39,12 @@ class Planning:
 
         Args:
             x: (nx,) state measured at time `t`, s.
-            goal: in the task's units, accepted by `Task.check_goal`.
-            t: s.
+            goal: in the task's units, accepted by `Task.check_goal`, as it is at time 0.
+            t: s, on the plant's clock.
             previous: the last plan, for guesses that build on it.
         """
         watch = Stopwatch()
+        goal = self.planner.ocp.later(goal, t)
         guess = best_guess(self.sources, self.planner.ocp, x, goal, t, previous)
         spent = watch.split()
         rest = Budget(self.budget.iterations, self.budget.seconds - spent)

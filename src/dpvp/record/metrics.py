@@ -104,7 +104,8 @@ class RunMetrics:
             "scenario": self._scenario.name,
             "success": reached_at <= run.within and settled >= run.settle - 1e-9,
             "goal": None if goal is None else goal.tolist(),
-            "final_error_m": math.nan if goal is None or x is None else task.error(x, goal),
+            "final_error_m": math.nan if goal is None or x is None else task.error(x, task.later(goal, self._t)),
+            "settled_rms_error_m": self._rms_error(run.settle),
             "final_speed_rad_s": math.nan if x is None else float(np.linalg.norm(x[self._scenario.robot.nq :])),
             "reached_at_s": reached_at,
             "plan_ms": _percentiles(self._plan_ms),
@@ -117,13 +118,22 @@ class RunMetrics:
             "run_dir": str(self._run_dir),
         }
 
+    def _rms_error(self, seconds: float) -> float:
+        """Return the root mean square of the error over the last so many seconds; NaN without a goal."""
+        task, goal = self._scenario.task, self._goal
+        if goal is None or not self._recent:
+            return math.nan
+        last = [task.error(x, task.later(goal, t)) for t, x in self._recent if t >= self._t - seconds]
+        return float(np.sqrt(np.mean(np.square(last))))
+
     def _compare(self, t: float, x: Array) -> None:
         """Compare the state of time `t` with the goal."""
         assert self._goal is not None
         if math.isnan(self._goal_since):
             trusted = 0.0 <= t - self._goal_stamp < STAMP_TRUSTED
             self._goal_since = self._begin if self._goal_stamp == 0.0 else self._goal_stamp if trusted else t
-        if not self._scenario.task.reached(x, self._goal):
+        task = self._scenario.task
+        if not task.reached(x, task.later(self._goal, t)):
             self._reached_since = math.nan
         elif math.isnan(self._reached_since):
             self._reached_since = t

@@ -33,9 +33,9 @@ _TIME_PREFIX = re.compile(r"^[\dT:.\-]+_(?=.)")
 
 @dataclass(frozen=True, eq=False)
 class _Goal:
-    """A goal: `point` (3,), m; `stamp` when it was set by the clock of who set it, s, 0 if that was not known."""
+    """A goal: `numbers` in the task's units; `stamp` when it was set by the clock of who set it, s, 0 if not known."""
 
-    point: Array
+    numbers: Array
     stamp: float
 
 
@@ -113,7 +113,7 @@ class RunFeed:
 
     def _take_goal(self, message: Any) -> None:
         goal = _goal_of(message)
-        self._metrics.goal(goal.point, goal.stamp)
+        self._metrics.goal(goal.numbers, goal.stamp)
 
     def _take_diagnostics(self, message: Any) -> None:
         for status in message.status:
@@ -209,23 +209,25 @@ def write_report(folder: Path) -> dict[str, Any]:
 
 
 def read_motion(folder: Path) -> tuple[Scenario, Array, Array]:
-    """Return the scenario, the postures (N, n), rad, from where the arm began to move, and the last goal.
+    """Return the scenario and, from where the arm began to move, postures (N, n), rad, and the goal's places (N, 3), m.
 
     Raises:
         ConfigError: the folder does not hold a run, or nothing moved in it.
     """
     scenario = load_run(folder)
-    joints, goal, postures = JointReader(scenario.robot), np.array(scenario.goal), list[Array]()
+    task, joints, goal = scenario.task, JointReader(scenario.robot), np.array(scenario.goal)
+    postures, places = list[Array](), list[Array]()
     for full_name, _, message in read_messages(folder / RECORDING):
         if full_name.endswith("/active_goal"):
-            goal = np.array([message.pose.position.x, message.pose.position.y, message.pose.position.z])
+            goal = _goal_of(message).numbers
         elif full_name.endswith("/joint_states"):
             sample = joints.read(message)
             if postures or np.abs(sample.v).max() > _MOVING:
                 postures.append(sample.q)
+                places.append(task.place(task.later(goal, sample.t)))
     if not postures:
         raise ConfigError(folder, "run", RECORDING, "the arm does not move in this recording: nothing to show")
-    return scenario, np.array(postures), goal
+    return scenario, np.array(postures), np.array(places)
 
 
 def _series(
@@ -237,7 +239,7 @@ def _series(
 ) -> RunSeries:
     """Put what was read on one time axis that starts with the first goal, or with the first state if there is none."""
     robot, config = scenario.robot, scenario.config
-    goals = [(_set_at(when, goal.stamp, states), goal.point) for when, goal in arrived]
+    goals = [(_set_at(when, goal.stamp, states), goal.numbers) for when, goal in arrived]
     starts = [when for when, _ in goals[:1] or states[:1]]
     begin = starts[0] if starts else 0.0
     reached = next((when - begin for when, s in states if s.t >= metrics.reached_since), math.nan)
@@ -262,12 +264,14 @@ def _series(
         goal_t=np.array([when - begin for when, _ in goals]),
         reached_t=reached,
         reached_after=summary["reached_at_s"],
-        success_error=config.task.success.error,
+        success_error=scenario.task.tolerance,
         final_error=summary["final_error_m"],
     )
 
 
 def _goal_of(message: Any) -> _Goal:
+    if hasattr(message, "data"):  # numbers, which carry no stamp
+        return _Goal(np.array(message.data, dtype=np.float64), math.nan)
     position = message.pose.position
     return _Goal(np.array([position.x, position.y, position.z]), _seconds(message.header.stamp))
 
@@ -289,4 +293,5 @@ def _set_at(arrival: float, stamp: float, states: list[tuple[float, JointSample]
 def _error(scenario: Scenario, when: float, sample: JointSample, goals: list[tuple[float, Array]]) -> float:
     """Return the error towards the goal that was set at log time `when`; NaN before the first."""
     goal = next((p for since, p in reversed(goals) if since <= when), None)
-    return math.nan if goal is None else scenario.task.error(np.concatenate([sample.q, sample.v]), goal)
+    task = scenario.task
+    return math.nan if goal is None else task.error(np.concatenate([sample.q, sample.v]), task.later(goal, sample.t))

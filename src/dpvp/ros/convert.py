@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from builtin_interfaces.msg import Duration, Time
 from geometry_msgs.msg import PoseStamped
@@ -13,8 +15,10 @@ from dpvp.errors import GoalError, MessageError
 from dpvp.plan import Array, Command, Plan, State
 from dpvp.robot import Robot
 from dpvp.ros.messages import Control, Sensor
+from dpvp.tasks.task import Task
 
 NANOSECONDS = 1_000_000_000
+POINT = (("x", "m"), ("y", "m"), ("z", "m"))  # layout of goals that are a place in the base frame
 
 
 def seconds(stamp: Time) -> float:
@@ -152,8 +156,19 @@ def trajectory_message(robot: Robot, plan: Plan, stamp: Time) -> JointTrajectory
     return message
 
 
-def goal_message(goal: Array, frame: str, now: Time) -> PoseStamped:
-    """Return a point goal (3,), m, in `frame`."""
+def goal_type(task: Task) -> type[Any]:
+    """Return the type of message in which goals of `task` are sent: PoseStamped for points, else their numbers."""
+    kind: type[Any] = PoseStamped if task.goal_layout == POINT else Float64MultiArray
+    return kind
+
+
+def goal_message(goal: Array, task: Task, frame: str, now: Time) -> PoseStamped | Float64MultiArray:
+    """Return a goal of `task`: a point (3,), m, in `frame`, or numbers, labelled as the task calls them."""
+    if goal_type(task) is Float64MultiArray:
+        numbers = Float64MultiArray(data=goal)
+        label = " ".join(f"{name}[{unit}]" for name, unit in task.goal_layout)
+        numbers.layout.dim = [MultiArrayDimension(label=label, size=len(goal), stride=len(goal))]
+        return numbers
     message = PoseStamped()
     message.header.stamp, message.header.frame_id = now, frame
     message.pose.position.x, message.pose.position.y, message.pose.position.z = map(float, goal)
@@ -161,12 +176,14 @@ def goal_message(goal: Array, frame: str, now: Time) -> PoseStamped:
     return message
 
 
-def goal_of(message: PoseStamped, frame: str) -> Array:
-    """Return the point (3,), m, of a goal message.
+def goal_of(message: PoseStamped | Float64MultiArray, frame: str) -> Array:
+    """Return the goal in a message of `goal_type`, unchecked.
 
     Raises:
-        GoalError: it is given in another frame than `frame`; an empty frame means `frame`.
+        GoalError: a point is given in another frame than `frame`; an empty frame means `frame`.
     """
+    if isinstance(message, Float64MultiArray):
+        return np.asarray(message.data, dtype=np.float64)
     given = message.header.frame_id
     if given not in ("", frame):
         raise GoalError(f"goal is given in frame '{given}': give it in '{frame}'")

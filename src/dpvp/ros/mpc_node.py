@@ -12,7 +12,6 @@ from pathlib import Path
 
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from geometry_msgs.msg import PoseStamped
 from pydantic import Field
 from rclpy.lifecycle import LifecycleNode
 from std_msgs.msg import Float64
@@ -26,7 +25,7 @@ from dpvp.environment import require_pins
 from dpvp.errors import DpvpError, EnvironmentProblem, GoalError, MessageError
 from dpvp.plan import State
 from dpvp.planning.process import SolverProcess
-from dpvp.ros.convert import control_message, goal_message, goal_of, seconds, state_of, trajectory_message
+from dpvp.ros.convert import control_message, goal_message, goal_of, goal_type, seconds, state_of, trajectory_message
 from dpvp.ros.lifecycle import IDLE_SPIN, InterfaceNode
 from dpvp.ros.messages import Control, Sensor
 from dpvp.ros.node import COMMAND, LATCHED, STREAM, run_node
@@ -67,11 +66,12 @@ class MpcInterface:
         self._control = node.create_publisher(Control, "control", STREAM)
         self._plan = node.create_publisher(JointTrajectory, "~/plan", STREAM)
         self._plan_ms = node.create_publisher(Float64, "~/plan_ms", STREAM)
-        self._goal = node.create_publisher(PoseStamped, "~/active_goal", LATCHED)
+        kind = goal_type(scenario.task)
+        self._goal = node.create_publisher(kind, "~/active_goal", LATCHED)
         self._diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", COMMAND)
         self._subscriptions = [
             node.create_subscription(Sensor, "sensor", self._on_sensor, STREAM),
-            node.create_subscription(PoseStamped, "goal", self._on_goal, COMMAND),
+            node.create_subscription(kind, "goal", self._on_goal, COMMAND),
         ]
         self._services = [
             node.create_service(Trigger, f"~/{name}", lambda request, response, s=state: self._on_ask(s, response))
@@ -109,7 +109,7 @@ class MpcInterface:
     def aim(self, goal: tuple[float, ...]) -> None:
         """Set the goal; raises `GoalError` if the task refuses it."""
         accepted = self.loop.aim(goal)
-        self._goal.publish(goal_message(accepted, self._robot.base, self._now()))
+        self._goal.publish(goal_message(accepted, self._scenario.task, self._robot.base, self._now()))
 
     def work(self) -> float:
         """Do what is due and return the seconds until something is due again."""
@@ -158,7 +158,7 @@ class MpcInterface:
         except MessageError as error:
             self.loop.refuse_state(error)
 
-    def _on_goal(self, message: PoseStamped) -> None:
+    def _on_goal(self, message: object) -> None:
         try:
             self.aim(tuple(goal_of(message, self._robot.base)))
         except GoalError as error:

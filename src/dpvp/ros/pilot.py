@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
-from geometry_msgs.msg import PoseStamped
 from rcl_interfaces.srv import SetParameters
 from rclpy.experimental.events_executor import EventsExecutor
 from rclpy.node import Node
@@ -23,7 +22,7 @@ from std_srvs.srv import Trigger
 from dpvp.errors import EnvironmentProblem, GoalError
 from dpvp.plan import Array, State
 from dpvp.robot import JointMap
-from dpvp.ros.convert import goal_message, goal_of, seconds
+from dpvp.ros.convert import goal_message, goal_of, goal_type, seconds
 from dpvp.ros.node import COMMAND, LATCHED
 from dpvp.scenario import Scenario
 
@@ -57,12 +56,13 @@ class Pilot:
         self._executor = EventsExecutor()
         self._executor.add_node(self.node)
         self._state: State | None = None
-        self._active_goal: PoseStamped | None = None
+        self._active_goal: Any = None
         self.loop: dict[str, str] = {}
         self._map: JointMap | None = None
-        self._goal = self.node.create_publisher(PoseStamped, "goal", COMMAND)
+        kind = goal_type(scenario.task)
+        self._goal = self.node.create_publisher(kind, "goal", COMMAND)
         self.node.create_subscription(JointState, "joint_states", self._on_joints, COMMAND)
-        self.node.create_subscription(PoseStamped, "mpc_node/active_goal", self._on_goal, LATCHED)
+        self.node.create_subscription(kind, "mpc_node/active_goal", self._on_goal, LATCHED)
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
 
     def require_alone(self) -> None:
@@ -102,15 +102,15 @@ class Pilot:
         Raises:
             GoalError: the task refuses the goal, for the reason in the message.
         """
-        goal = self._scenario.task.check_goal(goal)
-        base = self._scenario.robot.base
+        task, base = self._scenario.task, self._scenario.robot.base
+        goal = task.check_goal(goal)
         self._active_goal = None
 
         def accepted() -> bool:
             message = self._active_goal
             if message is not None and np.allclose(goal_of(message, base), goal, atol=1e-9):
                 return True
-            self._goal.publish(goal_message(goal, base, self.node.get_clock().now().to_msg()))
+            self._goal.publish(goal_message(goal, task, base, self.node.get_clock().now().to_msg()))
             self._spin(0.05)
             return False
 
@@ -154,7 +154,8 @@ class Pilot:
             if state is None or state is last or state.t <= since:
                 continue
             last, elapsed = state, state.t - since
-            if not task.reached(state.x, goal):
+            now = task.later(goal, state.t)
+            if not task.reached(state.x, now):
                 reached_at = np.nan
             elif np.isnan(reached_at):
                 reached_at = elapsed
@@ -162,7 +163,7 @@ class Pilot:
             if settled or elapsed > run.within + run.settle:
                 speed = float(np.linalg.norm(state.x[self._scenario.robot.nq :]))
                 success = bool(settled and reached_at <= run.within)
-                return Episode(success, float(reached_at), task.error(state.x, goal), speed)
+                return Episode(success, float(reached_at), task.error(state.x, now), speed)
 
     def wait(self, duration: float) -> None:
         """Keep watching for `duration` seconds."""
@@ -180,7 +181,7 @@ class Pilot:
         q, v = self._map.reorder(message.position), self._map.reorder(message.velocity)
         self._state = State(seconds(message.header.stamp), np.concatenate([q, v]))
 
-    def _on_goal(self, message: PoseStamped) -> None:
+    def _on_goal(self, message: object) -> None:
         self._active_goal = message
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:

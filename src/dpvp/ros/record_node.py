@@ -13,7 +13,6 @@ from functools import partial
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
-from geometry_msgs.msg import PoseStamped
 from pydantic import Field
 from rclpy.executors import Executor
 from rclpy.node import Node
@@ -28,6 +27,7 @@ from dpvp.errors import DpvpError, EnvironmentProblem
 from dpvp.record.mcap import FLUSH_EVERY, McapRecorder, OfferedQos
 from dpvp.record.metrics import RunMetrics, write_metrics
 from dpvp.record.report import METRICS, PICTURE, RECORDING, RunFeed, open_run, read_run
+from dpvp.ros.convert import goal_type
 from dpvp.ros.messages import Control
 from dpvp.ros.node import LATCHED, run_node
 from dpvp.ros.parameters import declare
@@ -38,7 +38,6 @@ TOPICS: dict[str, type] = {
     "joint_states": JointState,
     "mpc_node/plan": JointTrajectory,
     "mpc_node/plan_ms": Float64,
-    "mpc_node/active_goal": PoseStamped,
     "world_node/state_age_ms": Float64,
     "/diagnostics": DiagnosticArray,
 }
@@ -73,7 +72,8 @@ class RecordNode(Node):
         self._feed = RunFeed(scenario.robot, self._metrics)
         self._recorder = McapRecorder(self._folder / RECORDING)
         self._next_flush = self._next_metrics = time.monotonic()
-        self._records = [self._subscribe(topic, kind) for topic, kind in TOPICS.items()]
+        topics = TOPICS | {"mpc_node/active_goal": goal_type(scenario.task)}
+        self._records = [self._subscribe(topic, kind) for topic, kind in topics.items()]
         self._write_description(scenario.robot.urdf_xml)
         self.get_logger().info(f"recording into {self._folder}")
 

@@ -28,7 +28,7 @@ from dpvp.errors import EnvironmentProblem, GoalError, MessageError
 from dpvp.plan import Array
 from dpvp.record.report import LOOP_STATUS, JointReader
 from dpvp.robot import JointMap
-from dpvp.ros.convert import goal_message, goal_of
+from dpvp.ros.convert import goal_message, goal_of, goal_type
 from dpvp.ros.node import COMMAND, LATCHED, STREAM, run_node
 from dpvp.ros.parameters import declare
 from dpvp.scenario import load_scenario
@@ -69,7 +69,9 @@ class ViewNode(Node):
             ask=lambda name: self._wanted.put(partial(self._ask, name)),
         )
         try:
-            self._view = ArmView(self._robot, scenario.name, actions, parameters.host, parameters.port)
+            draggable = goal_type(self._task) is PoseStamped
+            page = parameters.host, parameters.port
+            self._view = ArmView(self._robot, scenario.name, actions, *page, draggable=draggable)
         except OSError as error:
             where = f"{parameters.host}:{parameters.port}"
             raise EnvironmentProblem(f"view_node cannot serve {where} ({error.strerror}); give another port") from None
@@ -77,14 +79,16 @@ class ViewNode(Node):
         self._joints: JointState | None = None
         self._plan: JointTrajectory | None = None
         self._goal: Array | None = None
+        self._shown_goal = np.full(3, np.nan)
         self._loop: dict[str, str] = {}
         self._heard = self._noticed = -np.inf
         self._notice, self._next_show = "", time.monotonic()
-        self._goal_topic = self.create_publisher(PoseStamped, "goal", COMMAND)
+        kind = goal_type(self._task)
+        self._goal_topic = self.create_publisher(kind, "goal", COMMAND)
         self._triggers = {name: self.create_client(Trigger, f"mpc_node/{name}") for name, *_ in BUTTONS}
         self.create_subscription(JointState, "joint_states", self._on_joints, STREAM)
         self.create_subscription(JointTrajectory, "mpc_node/plan", self._on_plan, STREAM)
-        self.create_subscription(PoseStamped, "mpc_node/active_goal", self._on_goal, LATCHED)
+        self.create_subscription(kind, "mpc_node/active_goal", self._on_goal, LATCHED)
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, COMMAND)
         self.get_logger().info(f"open {self._view.url}")
 
@@ -108,13 +112,24 @@ class ViewNode(Node):
         plan, self._plan = self._plan, None
         try:
             if joints is not None:
-                self._view.show_state(self._reader.read(joints).q)
+                sample = self._reader.read(joints)
+                self._view.show_state(sample.q)
+                self._show_goal(sample.t)
             if plan is not None and plan.points:
                 order = JointMap(self._robot.joint_names, plan.joint_names)
                 self._view.show_plan(order.reorder([point.positions for point in plan.points]))
         except MessageError as error:
             self._say(f"not shown: {error}")
         self._view.show_text(self._text(now))
+
+    def _show_goal(self, t: float) -> None:
+        """Put the goal where it is at plant time `t`, s, if it has moved."""
+        if self._goal is None:
+            return
+        place = self._task.place(self._task.later(self._goal, t))
+        if not np.array_equal(place, self._shown_goal):
+            self._shown_goal = place
+            self._view.show_goal(place)
 
     def _text(self, now: float) -> str:
         lines = ["**mpc_node is silent**"]
@@ -140,9 +155,10 @@ class ViewNode(Node):
         except GoalError as error:
             self._say(str(error))
             if self._goal is not None:
-                self._view.show_goal(self._goal)  # the handle goes back to where the goal is
+                self._view.show_goal(self._task.place(self._goal))  # the handle goes back to where the goal is
             return
-        self._goal_topic.publish(goal_message(goal, self._robot.base, self.get_clock().now().to_msg()))
+        now = self.get_clock().now().to_msg()
+        self._goal_topic.publish(goal_message(goal, self._task, self._robot.base, now))
 
     def _ask(self, name: str) -> None:
         service = self._triggers[name]
@@ -161,9 +177,9 @@ class ViewNode(Node):
     def _on_plan(self, message: JointTrajectory) -> None:
         self._plan = message
 
-    def _on_goal(self, message: PoseStamped) -> None:
+    def _on_goal(self, message: object) -> None:
         self._goal = goal_of(message, self._robot.base)
-        self._view.show_goal(self._goal)
+        self._view.show_goal(self._task.place(self._goal))
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:

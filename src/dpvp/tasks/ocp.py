@@ -51,11 +51,9 @@ class Ocp:
         """
         if horizon < 1:
             raise ValueError(f"horizon = {horizon}: must be at least 1 node")
-        models: list[Any]
-        if isinstance(running, Sequence):
-            models = self._stepped = list(running)
-        else:
-            models, self._stepped = [first or running] + [running] * (horizon - 1), [running] * horizon
+        # constraints of node 0 do not matter to who steps: all of these have the same data
+        self._stepped: list[Any] = list(running) if isinstance(running, Sequence) else [running] * horizon
+        models = [first or self._stepped[0], *self._stepped[1:]]
         self.problem = crocoddyl.ShootingProblem(np.zeros(models[0].state.nx), models, terminal)
         # two solver threads on two cores cost up to a factor of ten and never gained more than a third
         self.problem.nthreads = 1

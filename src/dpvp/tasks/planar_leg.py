@@ -26,6 +26,9 @@ class PlanarLeg:
     Attributes:
         plane: (2, 3) the directions in which places in the plane are counted, in the base frame.
         reach: least and largest distance of the tip from the first joint, m.
+        origin: (3,) the first joint in the plane of the tip, base frame, m.
+        links: w_1 and w_2, m; `sense` is -1 where the second joint turns against the first, else 1.
+        bend: δ, rad; `side` the sign of sin(q_2 + δ) that the knee is to have.
     """
 
     def __init__(self, robot: Robot) -> None:
@@ -46,32 +49,32 @@ class PlanarLeg:
         along = knee - hip - ((knee - hip) @ axes[0]) * axes[0]
         first = along / np.linalg.norm(along)
         self.plane = np.stack([first, np.cross(axes[0], first)])
-        self._links = np.array([self._complex(knee - hip), self._complex(tip - knee)])
-        self._sense = float(np.sign(axes[0] @ axes[1]))  # of the second joint beside the first
-        self._origin = hip + ((tip - hip) @ axes[0]) * axes[0]
-        lengths = np.abs(self._links)
+        self.links = np.array([self._complex(knee - hip), self._complex(tip - knee)])
+        self.sense = float(np.sign(axes[0] @ axes[1]))  # of the second joint beside the first
+        self.origin = hip + ((tip - hip) @ axes[0]) * axes[0]
+        lengths = np.abs(self.links)
         self.reach = float(abs(lengths[0] - lengths[1])), float(lengths.sum())
-        self._bend = float(np.angle(self._links[1] / self._links[0]))
-        self._side = float(np.sign(np.sin(self._sense * robot.nominal[1] + self._bend))) or 1.0
+        self.bend = float(np.angle(self.links[1] / self.links[0]))
+        self.side = float(np.sign(np.sin(self.sense * robot.nominal[1] + self.bend))) or 1.0
 
     def distance(self, points: Array) -> Array:
         """Return how far points (n, 3), m, are from the first joint in the plane: (n,), m."""
-        return np.abs(self._complex(points - self._origin))
+        return np.abs(self._complex(points - self.origin))
 
     def points(self, q: Array) -> Array:
         """Return where the tip is, (n, 3), m, in postures (n, 2), rad."""
         first = np.exp(1j * q[:, 0])
-        z = self._links[0] * first + self._links[1] * first * np.exp(1j * self._sense * q[:, 1])
-        return np.asarray(self._origin + np.stack([z.real, z.imag], axis=1) @ self.plane)
+        z = self.links[0] * first + self.links[1] * first * np.exp(1j * self.sense * q[:, 1])
+        return np.asarray(self.origin + np.stack([z.real, z.imag], axis=1) @ self.plane)
 
     def postures(self, points: Array) -> Array:
         """Return the postures (n, 2), rad, in which the tip is at points (n, 3), m; NaN where none is."""
-        z, (a, b) = self._complex(points - self._origin), np.abs(self._links)
+        z, (a, b) = self._complex(points - self.origin), np.abs(self.links)
         with np.errstate(invalid="ignore"):
             bent = np.arccos((np.abs(z) ** 2 - a**2 - b**2) / (2.0 * a * b))
-        second = self._side * bent - self._bend
-        first = np.angle(z / (self._links[0] + self._links[1] * np.exp(1j * second)))
-        return np.stack([first, self._sense * second], axis=1)
+            second = self.side * bent - self.bend
+            first = np.angle(z / (self.links[0] + self.links[1] * np.exp(1j * second)))
+        return np.stack([first, self.sense * second], axis=1)
 
     def _complex(self, vectors: Array) -> Array:
         return np.asarray(vectors @ self.plane[0] + 1j * (vectors @ self.plane[1]))

@@ -156,6 +156,10 @@ class ReachTask:
         """Return the goal: it stands still."""
         return goal
 
+    def place(self, goal: Array) -> Array:
+        """Return the goal."""
+        return goal
+
     def check_goal(self, goal: ArrayLike) -> Array:
         """Return the goal (3,), m, or raise `GoalError` saying why the arm cannot or must not go there."""
         point = np.array(goal, dtype=np.float64)

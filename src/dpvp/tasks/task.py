@@ -132,7 +132,14 @@ class Task(Protocol):
         ...
 
     def later(self, goal: Array, seconds: float) -> Array:
-        """Return what `goal` has become `seconds` later: the same, where goals stand still."""
+        """Return what `goal` has become `seconds` later: the same, where goals stand still.
+
+        A goal that is set is as it is at the zero of the plant's clock, so that all who know the time agree on it.
+        """
+        ...
+
+    def place(self, goal: Array) -> Array:
+        """Return where the goal is to be shown: (3,) in the base frame, m; NaN where it is no place."""
         ...
 
     def check_goal(self, goal: ArrayLike) -> Array:

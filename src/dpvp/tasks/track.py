@@ -8,10 +8,10 @@ The goal is (φ, L, h), as it is at the time asked about: `later` moves it on. A
 postures q_k in closed form, velocities v_k = (q_k - q_{k-1}) / dt and the torques u_k that lead from one to the next:
 following the path exactly is a motion of the discrete dynamics. A node of dt seconds costs
 
-    dt (w_goal ½‖p - p_k‖² + w_velocity ½‖q̇ - v_k‖² + w_effort ½‖τ - u_k‖² + w_limit ½‖viol(x)‖²)
+    dt (w_goal ½‖p - p_k‖² + w_velocity ½‖q̇ - v_k‖² + w_effort ½‖τ - u_k‖² + w_limit ½‖viol(x)‖² + w_limit' ½‖viol(τ)‖²)
 
 which is nothing on the path: the value of a state is finite although the motion never ends. viol is what exceeds 95 %
-of the position limits or the soft velocity limit.
+of the position limits or the soft velocity limit, and 90 % of the torque limits.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ class TrackWeights(Config):
     goal: Weight = Field(100.0, description="of ½‖p - p_k‖², 1/m²")
     velocity: Weight = Field(0.01, description="of ½‖q̇ - v_k‖², s²/rad²")
     effort: Weight = Field(1e-3, description="of ½‖τ - u_k‖², 1/(Nm)²")
-    limit: Weight = Field(0.1, description="of ½‖violation of the soft limits‖²")
+    limit: Weight = Field(0.1, description="of ½‖violation of the soft limits of the state‖²")
+    effort_limit: Weight = Field(10.0, description="of ½‖violation of the soft limits of the torques‖², 1/(Nm)²")
 
 
 class TrackConfig(Config):
@@ -67,6 +68,7 @@ class TrackConfig(Config):
     dt: float = Field(0.01, gt=0, le=0.1, description="length of a node, s")
     weights: TrackWeights = TrackWeights()
     position_share: float = Field(0.95, gt=0, le=1, description="share of the position limits that costs nothing")
+    effort_share: float = Field(0.9, gt=0, le=1, description="share of the torque limits that costs nothing")
     soft_velocity: float = Field(12.0, gt=0, description="joint speed above which the limit cost starts, rad/s")
     velocity_share: float = Field(0.9, gt=0, le=1, description="share of the velocity limits that hard limits allow")
     spread: tuple[float, float] = Field(
@@ -85,19 +87,23 @@ class Reference:
 
 
 class TrackTask:
-    """Keep the end effector of a planar leg on the path (φ, L, h), [rad, m, m]."""
+    """Keep the end effector of a planar leg on the path (φ, L, h), [rad, m, m].
+
+    Attributes:
+        leg: its kinematics.
+    """
 
     kind, goal_size = "track", 3
     goal_layout: tuple[tuple[str, str], ...] = (("phase", "rad"), ("length", "m"), ("height", "m"))
 
-    def __init__(self, robot: Robot, config: TrackConfig, file: str = "scenario") -> None:
+    def __init__(self, robot: Robot, config: TrackConfig) -> None:
         """Read the leg off the robot.
 
         Raises:
             ModelMismatchError: the robot is no planar leg.
         """
         self.config, self.dt, self._robot = config, config.dt, robot
-        self._leg, self._tip = PlanarLeg(robot), EndEffector(robot)
+        self.leg, self._tip = PlanarLeg(robot), EndEffector(robot)
         self._nodes = ArmNodes(robot, config.dt, config.velocity_share)
         self._data = robot.model.createData()
 
@@ -110,7 +116,7 @@ class TrackTask:
     def costs(self) -> dict[str, Any]:
         """Weights, soft limits, and the path as far as the goal does not say it; see `Task.costs`."""
         return self.config.model_dump(
-            mode="json", include={"weights", "position_share", "soft_velocity", "centre", "period"}
+            mode="json", include={"weights", "position_share", "effort_share", "soft_velocity", "centre", "period"}
         )
 
     @property
@@ -133,11 +139,15 @@ class TrackTask:
         phase = (goal[0] + 2.0 * np.pi * seconds / self.config.period) % (2.0 * np.pi)
         return np.array([phase, goal[1], goal[2]])
 
+    def place(self, goal: Array) -> Array:
+        """Return the place on the path (3,), m."""
+        return np.asarray(self._path(goal[:1], goal)[0])
+
     def reference(self, goal: Array, nodes: int) -> Reference:
         """Return the path from the phase of `goal` on over `nodes` nodes."""
         step = 2.0 * np.pi * self.dt / self.config.period
         points = self._path(goal[0] + step * np.arange(-1, nodes + 2), goal)
-        q = np.unwrap(self._leg.postures(points), axis=0)
+        q = np.unwrap(self.leg.postures(points), axis=0)
         v = np.diff(q, axis=0) / self.dt  # on the way to each node
         a = np.diff(v, axis=0) / self.dt
         us = [pinocchio.rnea(self.robot.model, self._data, *row).copy() for row in zip(q[1:-1], v[:-1], a, strict=True)]
@@ -153,8 +163,7 @@ class TrackTask:
         """Build the problem; see `Task.ocp`. Every node has its own place on the path."""
         places = [_Place(self) for _ in range(horizon + 1)]
         running = [self._nodes.running(place.costs(self.config), hard_limits=hard_limits) for place in places[:-1]]
-        if hard_limits:
-            running[0] = self._nodes.first(places[0].costs(self.config))
+        first = self._nodes.first(places[0].costs(self.config)) if hard_limits else None
         if isinstance(terminal, TerminalWeights):
             last, ends = self._nodes.last(places[-1].terminal_costs(terminal), hard_limits=hard_limits), []
         else:
@@ -167,7 +176,7 @@ class TrackTask:
             for end in ends:
                 end.aim(self.later(goal, horizon * self.dt))
 
-        return Ocp(running, last, horizon, self.dt, aim, later=self.later)
+        return Ocp(running, last, horizon, self.dt, aim, first=first, later=self.later)
 
     def terminal_model(self, weights: TerminalWeights) -> tuple[crocoddyl.ActionModelAbstract, Any]:
         """Return a stand-alone quadratic terminal model and what has its goal as `reference`."""
@@ -186,8 +195,8 @@ class TrackTask:
         ):
             if not low <= value <= high:
                 raise GoalError(f"{name} of the path = {value:.3f} m is outside [{low:.3f}, {high:.3f}] m")
-        distances = self._leg.distance(self._path(np.linspace(0.0, 2.0 * np.pi, 73), numbers))
-        (near, far), least, most = self._leg.reach, float(distances.min()), float(distances.max())
+        distances = self.leg.distance(self._path(np.linspace(0.0, 2.0 * np.pi, 73), numbers))
+        (near, far), least, most = self.leg.reach, float(distances.min()), float(distances.max())
         if not near / STRETCHED < least <= most < STRETCHED * far:
             raise GoalError(
                 f"the path is {least:.3f} to {most:.3f} m from the first joint: {self.robot.name} reaches from "
@@ -199,9 +208,9 @@ class TrackTask:
         """Return e (4,), m and rad/s: way from the place on the path in the plane of the leg, and q̇ - v; and de/dx."""
         reference, nq = self.reference(goal, 0), self.robot.nq
         position, jacobian = self._tip.position_and_jacobian(x[:nq])
-        away = self._leg.plane @ (position - reference.points[0])
+        away = self.leg.plane @ (position - reference.points[0])
         by_x = np.zeros((2 + nq, 2 * nq))
-        by_x[:2, :nq], by_x[2:, nq:] = self._leg.plane @ jacobian, np.eye(nq)
+        by_x[:2, :nq], by_x[2:, nq:] = self.leg.plane @ jacobian, np.eye(nq)
         return np.concatenate([away, x[nq:] - reference.xs[0, nq:]]), by_x
 
     def observe(self, x: Array, goal: Array) -> Array:
@@ -215,8 +224,7 @@ class TrackTask:
 
     def error(self, x: Array, goal: Array) -> float:
         """Distance of the end effector from its place on the path, m."""
-        place = self._path(goal[:1], goal)[0]
-        return float(np.linalg.norm(self.robot.frame_position(x[: self.robot.nq]) - place))
+        return float(np.linalg.norm(self.robot.frame_position(x[: self.robot.nq]) - self.place(goal)))
 
     def reached(self, x: Array, goal: Array) -> bool:
         """True if the foot is where it should be."""
@@ -286,6 +294,10 @@ class _Place:
         costs = self.terminal_costs(TerminalWeights(weights.goal, weights.velocity))
         costs.addCost("effort", crocoddyl.CostModelResidual(state, self._u), weights.effort)
         costs.addCost("limit", crocoddyl.CostModelResidual(state, barrier, at_zero), weights.limit)
+        effort = config.effort_share * limits.effort
+        excess = crocoddyl.ActivationModelQuadraticBarrier(crocoddyl.ActivationBounds(-effort, effort))
+        torques = crocoddyl.ResidualModelControl(state, self._nu)
+        costs.addCost("effort_limit", crocoddyl.CostModelResidual(state, excess, torques), weights.effort_limit)
         return costs
 
     def terminal_costs(self, weights: TerminalWeights) -> crocoddyl.CostModelSum:

@@ -59,7 +59,9 @@ class Shape:
 class ArmView:
     """The page. All points are in the world frame, m."""
 
-    def __init__(self, robot: Robot, title: str, actions: ViewActions, host: str, port: int) -> None:
+    def __init__(
+        self, robot: Robot, title: str, actions: ViewActions, host: str, port: int, *, draggable: bool = True
+    ) -> None:
         """Serve the page; if `port` is taken, on the next free one.
 
         Args:
@@ -68,10 +70,11 @@ class ArmView:
             actions: what to do when someone asks for something.
             host: address to listen on; `localhost` keeps others out.
             port: port to listen on.
+            draggable: people may move the goal.
         """
         self._model, self._data = robot.model, robot.model.createData()
         self._tip = robot.model.getFrameId(robot.end_effector)
-        self._actions, self._dragging = actions, False
+        self._actions, self._dragging, self._draggable = actions, False, draggable
         self._server = viser.ViserServer(host=host, port=port, label=title, verbose=False)
         logging.getLogger("websockets.server").setLevel(logging.CRITICAL)  # browsers hang up without a word
         self._host = "localhost" if host in ("", "0.0.0.0") else host
@@ -114,7 +117,7 @@ class ArmView:
         """Put the goal, and the handle unless someone is dragging it, at `point` (3,)."""
         position = np.asarray(point, dtype=np.float64)
         self._goal.position, self._goal.visible = position, True
-        if not self._dragging:
+        if self._draggable and not self._dragging:
             self._handle.position, self._handle.visible = position, True
 
     def show_plan(self, qs: ArrayLike) -> None:
@@ -166,7 +169,8 @@ class ArmView:
         for name, label, colour in BUTTONS:
             button = gui.add_button(label, color=colour)  # type: ignore[arg-type]
             button.on_click(lambda _, asked=name: self._actions.ask(asked))  # type: ignore[misc]
-        gui.add_markdown("Drag the arrows in the scene to move the goal.")
+        if self._draggable:
+            gui.add_markdown("Drag the arrows in the scene to move the goal.")
 
     def _on_drag(self, event: viser.TransformControlsEvent) -> None:
         self._dragging = event.phase != "end"

@@ -23,9 +23,9 @@ CAMERA = "side"
 
 
 class ArmRenderer:
-    """Renders postures of a robot in its scene, with a goal."""
+    """Renders postures of a robot in its scene, each with the place (3,), m, of the goal at that time."""
 
-    def __init__(self, robot: Robot, goal: Array, width: int = 960, height: int = 720) -> None:
+    def __init__(self, robot: Robot, width: int = 960, height: int = 720) -> None:
         """Open an OpenGL context without a window.
 
         Raises:
@@ -38,7 +38,6 @@ class ArmRenderer:
 
         self._mujoco, self._world = mujoco, MujocoWorld(robot)
         self._still = np.zeros(robot.nv)
-        self._goal = goal
         try:
             self._renderer = mujoco.Renderer(self._world.model, height, width)
         except Exception as error:  # whatever the driver raises
@@ -47,10 +46,10 @@ class ArmRenderer:
                 "MUJOCO_GL=osmesa"
             ) from error
 
-    def posture(self, q: Array, *, arm: bool = True) -> Picture:
+    def posture(self, q: Array, place: Array, *, arm: bool = True) -> Picture:
         """Return a picture of the posture `q` (n,), rad; with `arm` False of the scene without it."""
         self._world.reset(q, self._still)
-        self._world.show_goal(self._goal)
+        self._world.show_goal(place)
         self._mujoco.mj_forward(self._world.model, self._world.data)
         option = self._mujoco.MjvOption()
         option.geomgroup[HULLS] = 0
@@ -58,15 +57,15 @@ class ArmRenderer:
         self._renderer.update_scene(self._world.data, camera=CAMERA, scene_option=option)
         return np.array(self._renderer.render())
 
-    def still(self, qs: Array, ghosts: int = 3) -> Picture:
+    def still(self, qs: Array, place: Array, ghosts: int = 3) -> Picture:
         """Return the last of the postures `qs` (N, n), rad, with `ghosts` earlier ones behind it."""
-        empty = self.posture(qs[-1], arm=False).astype(float)
+        empty = self.posture(qs[-1], place, arm=False).astype(float)
         picture = empty.copy()
         # equally far apart on the way, not in time: an arm that has arrived would hide itself
         way = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(qs, axis=0), axis=1))])
         moments = np.searchsorted(way, np.linspace(0.0, way[-1], ghosts + 1)).clip(max=len(qs) - 1)
         for index, opacity in zip(moments, np.linspace(GHOST, 1.0, ghosts + 1), strict=True):
-            posture = self.posture(qs[index]).astype(float)
+            posture = self.posture(qs[index], place).astype(float)
             changed = np.abs(posture - empty).max(axis=2, keepdims=True) > 2.0
             picture = np.where(changed, (1 - opacity) * picture + opacity * posture, picture)
         return picture.astype(np.uint8)

@@ -38,7 +38,7 @@ class Chain(nn.Module):
             ModelMismatchError: the model is not such a chain, or has no such frame.
         """
         super().__init__()
-        axes = _axes(model)
+        axes = joint_axes(model)
         if not model.existFrame(frame):
             raise ModelMismatchError(f"frame of {model.name}", "one of its frames", frame)
         self._n = len(axes)
@@ -57,23 +57,23 @@ class Chain(nn.Module):
 
     def position(self, q: Tensor) -> Tensor:
         """Return the positions (B, 3) of the frame in the world, m, in the postures (B, nq), rad."""
-        return self._poses(q) @ self.to_position
+        return self.poses(q) @ self.to_position
 
     def jacobian(self, q: Tensor) -> Tensor:
         """Return the Jacobians (B, 3, nv) of `position`, m/rad, in the postures (B, nq), rad."""
-        factors = torch.chunk(self._poses(q) @ self.to_jacobian, 4, dim=1)
+        factors = torch.chunk(self.poses(q) @ self.to_jacobian, 4, dim=1)
         return (factors[0] * factors[1] - factors[2] * factors[3]).reshape(-1, 3, self._n)
 
     def turn(self, q: Tensor) -> Tensor:
         """Return the rotations (B, 3, 3) of the first link in the postures (B, nq), rad."""
-        return self._poses(q)[:, :12].reshape(-1, 3, 4)[:, :, :3]
+        return self.poses(q)[:, :12].reshape(-1, 3, 4)[:, :, :3]
 
     def gravity(self, q: Tensor) -> Tensor:
         """Return the torques (B, nv), Nm, that balance gravity in the postures (B, nq), rad."""
-        levers, moments = torch.chunk(self._poses(q) @ self.to_gravity, 2, dim=1)
+        levers, moments = torch.chunk(self.poses(q) @ self.to_gravity, 2, dim=1)
         return (levers * moments) @ self.total
 
-    def _poses(self, q: Tensor) -> Tensor:
+    def poses(self, q: Tensor) -> Tensor:
         """Upper three rows of the pose of every link in the world, one after the other: (B, 12n)."""
         circle = torch.cat([torch.sin(q), torch.cos(q)], dim=1)
         rows = torch.addmm(self.bias, circle, self.placements).reshape(-1, 4 * self._n - 1, 4)
@@ -84,7 +84,7 @@ class Chain(nn.Module):
         return torch.cat(poses, dim=1).reshape(-1, 12 * self._n)
 
 
-def _axes(model: pinocchio.Model) -> Array:
+def joint_axes(model: pinocchio.Model) -> Array:
     """Axes (n, 3) of the joints, each in its own frame."""
     axes: list[Array] = []
     for joint, parent, name in list(zip(model.joints, model.parents, model.names, strict=True))[1:]:

@@ -93,7 +93,7 @@ class CartpoleGeometry(Geometry):
         angle = x[:, 1:2]
         return torch.cat([torch.sin(angle), 1.0 - torch.cos(angle), x[:, :1] - goal, x[:, 2:]], dim=1)
 
-    def rest_control(self, x: Tensor) -> Tensor:
+    def feedforward(self, x: Tensor, goal: Tensor) -> Tensor:
         """Return zeros: upright the pole needs no force, and elsewhere none keeps it."""
         return torch.zeros_like(x[:, :1])
 

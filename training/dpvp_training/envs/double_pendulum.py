@@ -107,7 +107,7 @@ class DoublePendulumGeometry(Geometry):
         angles = x[:, :2]
         return torch.cat([torch.sin(angles), 1.0 - torch.cos(angles), x[:, 2:]], dim=1)
 
-    def rest_control(self, x: Tensor) -> Tensor:
+    def feedforward(self, x: Tensor, goal: Tensor) -> Tensor:
         """Return zeros: upright it needs no torque, and elsewhere none keeps the second link."""
         return torch.zeros_like(x[:, :1])
 

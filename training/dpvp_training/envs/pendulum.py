@@ -101,7 +101,7 @@ class PendulumGeometry(Geometry):
         angle = x[:, :1]
         return torch.cat([torch.sin(angle), 1.0 - torch.cos(angle), x[:, 1:]], dim=1)
 
-    def rest_control(self, x: Tensor) -> Tensor:
+    def feedforward(self, x: Tensor, goal: Tensor) -> Tensor:
         """Return zeros: upright it needs no torque, and what it needs elsewhere is mostly beyond the limit."""
         return torch.zeros_like(x[:, :1])
 

@@ -23,8 +23,12 @@ class Geometry(nn.Module, ABC):
         return self.residual(x, goal)
 
     @abstractmethod
-    def rest_control(self, x: Tensor) -> Tensor:
-        """Return the controls (B, nu) that carry the states (B, nx) as if they were at rest."""
+    def feedforward(self, x: Tensor, goal: Tensor) -> Tensor:
+        """Return the controls (B, nu) to which policies add.
+
+        On the equilibrium manifold they are those that keep to it: what carries the posture of a machine at rest, or
+        what takes it along where the goal moves.
+        """
 
 
 @dataclass(frozen=True, eq=False)

@@ -150,7 +150,7 @@ class QuadrotorGeometry(Geometry):
         versine = 2.0 * (vector * vector).sum(dim=1, keepdim=True)
         return torch.cat([away, 2.0 * scalar * vector, versine, x[:, 7:]], dim=1)
 
-    def rest_control(self, x: Tensor) -> Tensor:
+    def feedforward(self, x: Tensor, goal: Tensor) -> Tensor:
         """Return the thrusts that carry the weight."""
         return torch.full_like(x[:, :4], self._hover)
 

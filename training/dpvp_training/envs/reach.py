@@ -30,6 +30,6 @@ class ReachGeometry(Geometry):
         seen = self.chain.turn(q).transpose(1, 2) @ world
         return torch.cat([seen[:, :, 0], seen[:, :, 1:].flatten(1)], dim=1)
 
-    def rest_control(self, x: Tensor) -> Tensor:
+    def feedforward(self, x: Tensor, goal: Tensor) -> Tensor:
         """Return the gravity torques (B, nu), Nm."""
         return self.chain.gravity(x[:, : self._nq])

@@ -9,8 +9,10 @@ import numpy as np
 
 from dpvp.config import override, validate
 from dpvp.errors import ConfigError
-from dpvp.robot import Robot
 from dpvp.scenario import load_scenario, scenario_names
+from dpvp.tasks.reach import ReachTask
+from dpvp.tasks.task import Task
+from dpvp.tasks.track import TrackTask
 from dpvp_training.envs.cartpole import CartpoleConfig, CartpoleTask
 from dpvp_training.envs.double_pendulum import DoublePendulumConfig, DoublePendulumTask
 from dpvp_training.envs.pendulum import PendulumConfig, PendulumTask
@@ -18,6 +20,7 @@ from dpvp_training.envs.problem import Geometry, Problem
 from dpvp_training.envs.quadrotor import QuadrotorConfig, QuadrotorTask
 from dpvp_training.envs.reach import ReachGeometry
 from dpvp_training.envs.system import SystemConfig, SystemTask
+from dpvp_training.envs.track import TrackGeometry
 from dpvp_training.envs.unicycle import UnicycleConfig, UnicycleTask
 
 _SYSTEMS: dict[str, tuple[Callable[[], SystemConfig], Callable[[Any], SystemTask]]] = {
@@ -27,7 +30,6 @@ _SYSTEMS: dict[str, tuple[Callable[[], SystemConfig], Callable[[Any], SystemTask
     "quadrotor": (QuadrotorConfig, QuadrotorTask),
     "unicycle": (UnicycleConfig, UnicycleTask),
 }
-_GEOMETRIES: dict[str, Callable[[Robot], Geometry]] = {"reach": ReachGeometry}  # of scenarios, by kind of task
 
 
 def problem_names() -> list[str]:
@@ -53,11 +55,16 @@ def load_problem(name: str, overrides: tuple[str, ...] = ()) -> Problem:
         expected = f"must be one of {', '.join(problem_names())} or a path to a scenario's .yaml"
         raise ConfigError("training", "task", name, expected)
     scenario = load_scenario(name, overrides)
-    if scenario.task.kind not in _GEOMETRIES:
-        expected = f"needs a geometry in {__package__}; there is one for {', '.join(_GEOMETRIES) or 'none'}"
-        raise ConfigError(scenario.file, "task.kind", scenario.task.kind, expected)
-    geometry = _GEOMETRIES[scenario.task.kind](scenario.robot)
+    geometry = _geometry(scenario.task)
+    if geometry is None:
+        raise ConfigError(scenario.file, "task.kind", scenario.task.kind, f"needs a geometry in {__package__}")
     return Problem(scenario.name, scenario.task, np.array(scenario.goal), geometry)
+
+
+def _geometry(task: Task) -> Geometry | None:
+    if isinstance(task, ReachTask):
+        return ReachGeometry(task.robot)
+    return TrackGeometry(task) if isinstance(task, TrackTask) else None
 
 
 def _load_system(name: str, overrides: tuple[str, ...]) -> Problem:

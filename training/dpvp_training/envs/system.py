@@ -138,6 +138,10 @@ class SystemTask(ABC):
         """Return the goal: it stands still."""
         return goal
 
+    def place(self, goal: Array) -> Array:
+        """Return NaN (3,): nobody looks at these machines in space."""
+        return np.full(3, np.nan)
+
     def check_goal(self, goal: ArrayLike) -> Array:
         """Return the goal or raise `GoalError` where it is outside the box that goals are drawn from."""
         numbers = np.array(goal, dtype=np.float64)

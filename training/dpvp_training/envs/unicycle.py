@@ -85,7 +85,7 @@ class UnicycleGeometry(Geometry):
         along, across = away[:, :1], away[:, 1:2]
         return torch.cat([c * along + s * across, c * across - s * along, away[:, 2:]], dim=1)
 
-    def rest_control(self, x: Tensor) -> Tensor:
+    def feedforward(self, x: Tensor, goal: Tensor) -> Tensor:
         """Return zeros: it stands everywhere."""
         return torch.zeros_like(x[:, :2])
 

@@ -132,12 +132,12 @@ class Arena:
         """See `run_trial`."""
         planning, dt = self._planning(way), self._task.dt
         first = replace(planning, budget=Budget(FIRST_ITERATIONS))
-        self._plant.aim(ask.start, ask.goal)
         plans, us, xs, cost = list[Plan](), list[Array](), [ask.start], 0.0
         for step in range(self._setting.steps):
             ask_for = planning.plan if plans else first.plan
             plans.append(ask_for(xs[-1], ask.goal, step * dt, plans[-1] if plans else None))
             us.append(np.array(plans[-1].us[0]))
+            self._plant.aim(xs[-1], self._task.later(ask.goal, step * dt))
             x, spent = self._plant.step(xs[-1], us[-1])
             xs.append(x)
             cost += spent
@@ -146,7 +146,7 @@ class Arena:
                 break
         return Trial(
             cost=cost,
-            reached=bool(np.isfinite(cost) and self._task.reached(xs[-1], ask.goal)),
+            reached=bool(np.isfinite(cost) and self._task.reached(xs[-1], self._task.later(ask.goal, len(us) * dt))),
             plan_ms=np.array([1e3 * plan.timings.total for plan in plans[1:]]),
             solve_ms=np.array([1e3 * plan.timings.solve for plan in plans[1:]]),
             guesses=Counter(plan.guess for plan in plans),

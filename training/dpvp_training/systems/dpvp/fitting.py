@@ -146,11 +146,11 @@ class PolicyLoss:
     def __init__(
         self, net: PolicyNet, nodes: Nodes, problem: Problem, relative: Relative, config: PolicyLossConfig
     ) -> None:
-        """Take the data as tensors, controls and gains above those of rest."""
+        """Take the data as tensors, controls and gains above the feed-forward."""
         self._net, self._config, self._relative = net, config, relative
-        rest, rest_x = _rest_control(problem, nodes)
+        forward, forward_x = _feedforward(problem, nodes)
         self._x, self._f, self._f_x, self._v = map(_tensor, (nodes.x, nodes.f, nodes.f_x, nodes.v))
-        self._u, self._k = _tensor(nodes.u - rest), _tensor(-nodes.gain - rest_x)
+        self._u, self._k = _tensor(nodes.u - forward), _tensor(-nodes.gain - forward_x)
         self._q = _tensor(nodes.q_uu)
         self._embed = _embedding(net.frame.shape, nodes.v_x.shape[1])
 
@@ -176,19 +176,19 @@ class PolicyLoss:
 
 def policy_start(shape: Shape, frame: Frame, nodes: Nodes, problem: Problem) -> tuple[Tensor, Tensor]:
     """Return the constant gain B (nu, nz) on A z that fits the controls best, and the unit (nu,) of what is left."""
-    rest, _ = _rest_control(problem, nodes)
+    forward, _ = _feedforward(problem, nodes)
     z = frame(_tensor(nodes.x), _tensor(nodes.f))[0].numpy().astype(np.float64)
     weight = 1.0 / np.sqrt(nodes.v + 0.03 * nodes.v.mean())[:, None]
-    gain, *_ = np.linalg.lstsq(weight * z, weight * (nodes.u - rest), rcond=None)
-    left = weight * (nodes.u - rest - z @ gain)
+    gain, *_ = np.linalg.lstsq(weight * z, weight * (nodes.u - forward), rcond=None)
+    left = weight * (nodes.u - forward - z @ gain)
     unit = np.sqrt(np.mean(left**2, axis=0) / np.mean((weight * z) ** 2))
     return _tensor(gain.T), _tensor(np.maximum(unit, 1e-6))
 
 
-def _rest_control(problem: Problem, nodes: Nodes) -> tuple[Array, Array]:
-    """Return the controls at rest (N, nu) and their derivative (N, nu, ndx), zero beyond the state's own entries."""
+def _feedforward(problem: Problem, nodes: Nodes) -> tuple[Array, Array]:
+    """Return the feed-forward (N, nu) and their derivative (N, nu, ndx), zero beyond the state's own entries."""
     x = torch.tensor(nodes.x, requires_grad=True)
-    u = problem.geometry.rest_control(x)
+    u = problem.geometry.feedforward(x, torch.tensor(nodes.goal))
     if not u.requires_grad:  # a constant
         return u.expand(len(x), -1).numpy().copy(), np.zeros((len(x), u.shape[1], nodes.v_x.shape[1]))
     rows = [torch.autograd.grad(u[:, k].sum(), x, retain_graph=True)[0] for k in range(u.shape[1])]

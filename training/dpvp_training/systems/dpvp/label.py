@@ -110,15 +110,16 @@ class Labeller:
         rng = np.random.default_rng(ask.seed)
         followed = None if self._short is None else self._follow(ask)
         parts, iterations, first = list[Nodes](), list[int](), np.inf
-        solves = [(ask.start, followed)]
+        solves = [(ask.start, ask.goal, followed)]
         if followed is not None:
             on_the_way = int(rng.integers(1, self._study.keep))
-            solves.append((followed[0][on_the_way], (followed[0][on_the_way:], followed[1][on_the_way:])))
+            rest = followed[0][on_the_way:], followed[1][on_the_way:]
+            solves.append((rest[0][0], self._later(ask.goal, on_the_way), rest))
         from_rest = rng.random() < self._study.from_rest
-        for k, (start, guess) in enumerate(solves):
-            cost = self.solve(start, ask.goal, [guess], iterations, from_rest=from_rest and k == 0)
+        for k, (start, goal, guess) in enumerate(solves):
+            cost = self.solve(start, goal, [guess], iterations, from_rest=from_rest and k == 0)
             if np.isfinite(cost):
-                parts.append(self._nodes(ask.goal))
+                parts.append(self._nodes(goal))
             first = cost if k == 0 else first
         nodes = Nodes.joined(parts) if parts else None
         return Answer(nodes, len(solves), len(parts), tuple(iterations), first)
@@ -205,8 +206,8 @@ class Labeller:
         assert guess is not None
         states, controls = [x], list[Array]()
         us, iterations = guess.us, 20  # the first has no plan before it to improve on
-        for _ in range(self._study.keep):
-            ocp.problem.x0 = x
+        for node in range(self._study.keep):
+            ocp.aim(x, self._later(ask.goal, node))
             solver.solve(list(ocp.rollout(us)), list(us), iterations, True, np.nan)
             found = np.array(solver.us)
             x, _cost = ocp.step(x, found[0])
@@ -217,17 +218,22 @@ class Labeller:
             us, iterations = np.concatenate([found[1:], found[-1:]]), 1
         return np.stack(states), np.stack(controls)
 
+    def _later(self, goal: Array, nodes: int) -> Array:
+        """Return what the goal has become so many nodes later."""
+        return self._problem.task.later(goal, nodes * self._problem.task.dt)
+
     def _nodes(self, goal: Array) -> Nodes:
         """Read what the solver holds."""
         solver, task, study = self._solver, self._problem.task, self._study
         datas = [*solver.problem.runningDatas, solver.problem.terminalData]
         to_go = np.cumsum([data.cost for data in datas][::-1])[::-1]
         kept = list(range(0, min(study.keep, study.horizon), study.stride))
-        features = [task.features(np.array(solver.xs[i]), goal) for i in kept]
+        goals = np.array([self._later(goal, i) for i in kept])
+        features = [task.features(np.array(solver.xs[i]), g) for i, g in zip(kept, goals, strict=True)]
         n, nu, ndx, single = len(kept), task.robot.nu, task.robot.ndx, np.float32  # bindings drop dimensions of one
         return Nodes(
             x=np.array([solver.xs[i] for i in kept]),
-            goal=np.tile(goal, (len(kept), 1)),
+            goal=goals,
             f=np.array([f for f, _ in features]),
             f_x=np.array([f_x for _, f_x in features], single),
             v=to_go[kept],

@@ -189,7 +189,7 @@ class ValueGraph(nn.Module):
 
 
 class PolicyNet(nn.Module):
-    """What the policy adds to the control at rest: (B + N_φ(s)) A z, in units of the data's controls."""
+    """What the policy adds to the feed-forward: (B + N_φ(s)) A z, in units of the data's controls."""
 
     gain: Tensor
     unit: Tensor
@@ -206,7 +206,7 @@ class PolicyNet(nn.Module):
         self.register_buffer("unit", unit)
 
     def forward(self, x: Tensor, f: Tensor) -> Tensor:
-        """Return the controls (B, nu) above those at rest for states (B, nx) and features (B, nf)."""
+        """Return the controls (B, nu) above the feed-forward for states (B, nx) and features (B, nf)."""
         z, s = self.frame(x, f)
         learned = self.mlp(s[None])[0].reshape(-1, self.frame.shape.nu, self.frame.shape.nz)
         above: Tensor = ((self.gain + self.unit[:, None] * learned) @ z[..., None])[..., 0]
@@ -245,4 +245,4 @@ class PolicyGraph(nn.Module):
             hidden = torch.tanh(torch.addmm(bias, hidden, weight))
         matrix = torch.addmm(self.last_bias, hidden, self.last).reshape(-1, *self._size)
         above: Tensor = (matrix @ (y @ self.to_z)[..., None])[..., 0]
-        return self.geometry.rest_control(x) + above
+        return self.geometry.feedforward(x, goal) + above

@@ -13,7 +13,7 @@ from dpvp.learned.policy import Policy
 from dpvp.learned.value import ValueFunction
 from dpvp.plan import Array
 from dpvp.planning.policy_guess import PolicyGuess
-from dpvp.tasks.task import Machine, TerminalWeights
+from dpvp.tasks.task import Machine, Task, TerminalWeights
 from dpvp_training.core.executor import Executor
 from dpvp_training.systems.dpvp.closed_loop import Arena, Setting, Way
 from dpvp_training.systems.dpvp.label import Ask, Labeller, Study
@@ -21,7 +21,7 @@ from dpvp_training.systems.dpvp.plots import RunPicture, ValueSlice, draw_run, r
 
 NODES = 100  # of the trajectories
 GRID = 41  # of the slice
-EVERY = 5  # so many rows and columns of it problems are solved
+EVERY = 8  # so many rows and columns of it problems are solved
 REACH = 0.1  # of the width of the training data, to either side of the equilibrium
 
 
@@ -76,9 +76,14 @@ def sit(setting: Setting, ask: Ask) -> Sitting:
     cold: list[int] = []
     labeller.solve(ask.start, ask.goal, [], cold)
     nowhere = np.full(NODES + 1, np.nan)
-    learned = nowhere if guess is None else np.array([task.error(x, ask.goal) for x in guess.xs])
-    optimal = np.array([task.error(x, ask.goal) for x in labeller.states])
+    learned = nowhere if guess is None else _errors(task, guess.xs, ask.goal)
+    optimal = _errors(task, labeller.states, ask.goal)
     return Sitting(cold[0], iterations[0] if iterations else -1, learned, optimal)
+
+
+def _errors(task: Task, xs: Array, goal: Array) -> Array:
+    """Return the errors (T+1,) along states (T+1, nx) of nodes, `goal` being that of the first."""
+    return np.array([task.error(x, task.later(goal, node * task.dt)) for node, x in enumerate(xs)])
 
 
 @functools.lru_cache(maxsize=1)
@@ -99,7 +104,8 @@ def _at_rest(arena: Arena, asks: list[Ask]) -> Ask:
     for ask in asks:
         trial = arena.run(Way(10, "value", policy=True), ask)
         if trial.reached:
-            return Ask(trial.xs[-1].copy(), ask.goal, 0)
+            task = arena.problem.task
+            return Ask(trial.xs[-1].copy(), task.later(ask.goal, len(trial.us) * task.dt), 0)
     return asks[0]
 
 

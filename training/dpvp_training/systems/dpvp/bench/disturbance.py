@@ -27,8 +27,10 @@ from rich.table import Table
 from dpvp.bench.plant import Course, Disturbance, DisturbedLoop, Push
 from dpvp.bench.variants import Variant
 from dpvp.bench.worker import Job
+from dpvp.errors import ConfigError
 from dpvp.learned.artifact import artifact_folder
 from dpvp.scenario import Scenario, load_scenario
+from dpvp.tasks.reach import ReachConfig
 from dpvp.view.bench_plot import draw_disturbance
 from dpvp_training.core.executor import LocalExecutor
 from dpvp_training.systems.dpvp.bench.report import Results, new_progress, output
@@ -86,11 +88,12 @@ class _Item:
 def run(args: Args) -> int:
     """Measure; exit code 0."""
     scenario = load_scenario(args.task, args.set)
-    folder = artifact_folder(args.artifact or scenario.config.artifact or scenario.name).resolve()
+    artifact = args.artifact or scenario.config.artifact or scenario.name
+    folder = artifact_folder(artifact).resolve()
     scenario = Scenario(scenario.name, scenario.config.model_copy(update={"artifact": str(folder)}), scenario.file)
     jobs = {name: Job.of(scenario, way) for name, way in _ways(scenario).items()}
     file = output(args.json, "disturbance", scenario.name)
-    results = Results(file, "disturbance", _conditions(args, scenario))
+    results = Results(file, "disturbance", {"artifact": artifact} | _conditions(args, scenario))
     times = PUSH_TIMES[: args.pushes]
     if times:
         function = functools.partial(_pushed, times=times, plan_delay=args.plan_delay)
@@ -151,11 +154,17 @@ def _cases(args: Args) -> dict[str, Disturbance]:
     return {"masses of links as modelled": known, "masses of links wrong": replace(known, mass=args.error)}
 
 
+def _reach(scenario: Scenario) -> ReachConfig:
+    task = scenario.config.task
+    if not isinstance(task, ReachConfig):
+        raise ConfigError(scenario.file, "task.kind", task.kind, "must be reach: nothing else is disturbed here")
+    return task
+
+
 def _conditions(args: Args, scenario: Scenario) -> dict[str, object]:
-    rates, limit, success = scenario.config.rates, scenario.config.run, scenario.config.task.success
+    rates, limit, success = scenario.config.rates, scenario.config.run, _reach(scenario).success
     return {
         "task": scenario.name,
-        "artifact": scenario.config.artifact,
         "planner": scenario.config.planner.kind,
         "iterations": 1,
         "plan_hz": rates.plan,
@@ -197,7 +206,7 @@ def _pushed(job: Job, times: tuple[float, ...], plan_delay: float | None) -> dic
     """Hold the scenario's goal under pushes at `times`, s."""
     loop = _loop(job)
     scenario = loop.scenario
-    start = np.concatenate([scenario.config.task.starts.centre, np.zeros(scenario.robot.nv)])
+    start = np.concatenate([_reach(scenario).starts.centre, np.zeros(scenario.robot.nv)])
 
     def follow(pushes: tuple[Push, ...], seconds: float) -> Course:
         disturbance = Disturbance(pushes=pushes, plan_delay=plan_delay)
