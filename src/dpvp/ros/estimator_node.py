@@ -8,6 +8,7 @@ What cannot be estimated is not published, so that those who listen see it grow 
 
 from __future__ import annotations
 
+import logging
 import math
 import sys
 import time
@@ -43,10 +44,19 @@ from dpvp.ros.odometry import (
 )
 from dpvp.ros.parameters import declare
 
+logger = logging.getLogger("dpvp.ros.estimator_node")
+
 SENSORS = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)  # a hiccup must not lose acceleration
 TRANSFORMS = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)  # as tf2 has it
 WATCH = 0.01  # s between looks at the clock: how late silence is noticed
 REPORT_PERIOD = 0.2  # s
+
+LEVELS = {
+    EstimateStatus.OK: DiagnosticStatus.OK,
+    EstimateStatus.NOT_STARTED: DiagnosticStatus.WARN,
+    EstimateStatus.LOST: DiagnosticStatus.ERROR,
+    EstimateStatus.UNSUPPORTED: DiagnosticStatus.ERROR,
+}
 
 
 class EstimatorParameters(EstimatorConfig):
@@ -130,8 +140,8 @@ class EstimatorInterface:
             return IDLE_SPIN
         now, before, self._status = time.monotonic(), self._status, self._status_now()
         if before is not self._status:
-            say = self._node.get_logger().info if self._status is EstimateStatus.OK else self._node.get_logger().error
-            say(f"{self._status.name}: {self._status.value}")
+            level = logging.ERROR if LEVELS[self._status] == DiagnosticStatus.ERROR else logging.INFO
+            logger.log(level, f"{self._status.name}: {self._status.value}")
         if now - self._reported_at >= REPORT_PERIOD:
             self._reported_at = now
             self._report()
@@ -230,7 +240,7 @@ class EstimatorInterface:
                 "velocity_deviation": f"{deviation[3:].max():.4f}",
             }
         status = DiagnosticStatus(
-            level=DiagnosticStatus.OK if self._status is EstimateStatus.OK else DiagnosticStatus.ERROR,
+            level=LEVELS[self._status],
             name="estimator_node: base",
             hardware_id=self._robot.name,
             message=self._status.value,
