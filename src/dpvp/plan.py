@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
 
+QUATERNION = slice(3, 7)  # of a base that floats, in a state
 SAME_TIME = 1e-6  # s; seconds since 1970 in a float come in steps of a quarter of this
 
 
@@ -114,7 +115,8 @@ class Plan:
     """A trajectory with its feedback gains and how it came about.
 
     Arrays are owned by the plan and read-only. Interpolation is linear in the coordinates of the state, which is exact
-    to first order for revolute and prismatic joints.
+    to first order; where `ndx` is one less than `nx`, the state begins with the place of a base and its orientation, a
+    quaternion, which keeps its length.
 
     Attributes:
         t0: time of `xs[0]`, s.
@@ -186,7 +188,7 @@ class Plan:
         nodes = np.arange(first, first + self.horizon + 1)
         xs = self.xs[nodes.clip(0, self.horizon)]
         if ratio > 0.0:
-            xs += ratio * (self.xs[(nodes + 1).clip(0, self.horizon)] - xs)
+            xs = self._between(xs, self.xs[(nodes + 1).clip(0, self.horizon)], ratio)
         nodes = nodes[:-1].clip(0, self.horizon - 1)
         return xs, self.us[nodes], self.gains[nodes]
 
@@ -211,7 +213,17 @@ class Plan:
         ratio = position - node
         if ratio in (0.0, 1.0):
             return np.array(self.xs[node + int(ratio)])
-        return np.asarray((1.0 - ratio) * self.xs[node] + ratio * self.xs[node + 1])
+        return self._between(self.xs[node], self.xs[node + 1], ratio)
+
+    def _between(self, before: Array, after: Array, ratio: float) -> Array:
+        """Return states (..., nx) at `ratio` of the way from one to the other."""
+        xs = np.asarray((1.0 - ratio) * before + ratio * after)
+        if self.gains.shape[2] < self.xs.shape[1]:
+            start, end = before[..., QUATERNION], after[..., QUATERNION]
+            near = np.where((start * end).sum(axis=-1, keepdims=True) < 0.0, -end, end)  # q and -q turn the same way
+            turn = (1.0 - ratio) * start + ratio * near
+            xs[..., QUATERNION] = turn / np.linalg.norm(turn, axis=-1, keepdims=True)
+        return xs
 
     def _node(self, position: float) -> int:
         """Return the control node under way `position` nodes after `t0`."""

@@ -12,23 +12,12 @@ from dpvp.plan import PlanStatus
 from dpvp.planning.check import PlanCheck
 from dpvp.planning.guess import Guess
 from dpvp.robot import Robot
-from dpvp.tasks.ocp import Ocp
 from dpvp.tasks.task import Task, TerminalWeights
 
 Array = NDArray[np.float64]
 T, DT, WINDOW = 10, 0.03, 0.12  # four nodes of ten are in the window
 GAINS = np.zeros((T, 7, 14))
 CHEAP = 1e9  # more than any trajectory here costs
-
-
-class Free(Ocp):
-    """A problem without dynamics: gaps are what a test says they are."""
-
-    def __init__(self, gap: float = 0.0) -> None:
-        self.found, self.dt, self.horizon = gap, DT, T
-
-    def gap(self, xs: Array, us: Array) -> float:
-        return self.found
 
 
 @pytest.fixture
@@ -47,7 +36,7 @@ def guess(xs: Array, us: Array, cost: float = CHEAP) -> Guess:
 
 
 def judge(check: PlanCheck, xs: Array, us: Array, *, gap: float = 0.0, start: Guess | None = None) -> PlanStatus:
-    return check(Free(gap), xs, us, GAINS, 1.0, start or guess(xs, us))
+    return check(DT, xs, us, GAINS, 1.0, gap, start or guess(xs, us))
 
 
 def test_ok(check: PlanCheck, still: tuple[Array, Array]) -> None:
@@ -59,7 +48,7 @@ def test_ok(check: PlanCheck, still: tuple[Array, Array]) -> None:
 def test_not_finite(check: PlanCheck, still: tuple[Array, Array], where: str, value: float) -> None:
     parts = {"xs": still[0].copy(), "us": still[1].copy(), "gains": GAINS.copy(), "cost": np.array(1.0)}
     parts[where].flat[-1] = value
-    found = check(Free(), parts["xs"], parts["us"], parts["gains"], float(parts["cost"]), guess(*still))
+    found = check(DT, parts["xs"], parts["us"], parts["gains"], float(parts["cost"]), 0.0, guess(*still))
     assert found is PlanStatus.NOT_FINITE
 
 
@@ -76,9 +65,9 @@ def test_gaps_of_the_true_dynamics(check: PlanCheck, task: Task, robot: Robot, a
     ocp.aim(at_rest, goal)
     us = np.tile(robot.gravity(robot.nominal) + 0.02, (T, 1))
     xs = ocp.rollout(us)
-    assert check(ocp, xs, us, GAINS, 1.0, guess(xs, us)) is PlanStatus.OK
+    assert judge(check, xs, us, gap=ocp.gap(xs, us)) is PlanStatus.OK
     xs[5:, 3] += 0.002
-    assert check(ocp, xs, us, GAINS, 1.0, guess(xs, us)) is PlanStatus.GAPS_OPEN
+    assert judge(check, xs, us, gap=ocp.gap(xs, us)) is PlanStatus.GAPS_OPEN
 
 
 class TestLimits:

@@ -19,6 +19,14 @@ hold_lifeline()
 print("held", flush=True)
 time.sleep(60)
 """
+NODE = """
+import sys, time
+from dpvp.ros.node import run_node
+def make():
+    print("making", flush=True)
+    time.sleep(60)
+sys.exit(run_node(make, []))
+"""
 PARENT = """
 import os, subprocess, sys, time
 from dpvp.ros.lifeline import lifeline
@@ -45,6 +53,16 @@ def test_a_parent_that_died_before_the_child_was_ready() -> None:
     orphan = os.environ | {DIE_WITH_PARENT: str(gone.pid)}
     child = subprocess.run([sys.executable, "-c", CHILD], env=orphan, timeout=30, check=False, capture_output=True)
     assert child.returncode == -signal.SIGINT
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+def test_a_node_that_is_still_being_made_ends_too(sign: signal.Signals) -> None:
+    """A solver may take a minute to be ready; nobody waits for it who does not want it any more."""
+    node = subprocess.Popen([sys.executable, "-c", NODE], stdout=subprocess.PIPE, text=True)
+    assert node.stdout is not None
+    assert node.stdout.readline() == "making\n"
+    node.send_signal(sign)
+    assert node.wait(timeout=30) == 0
 
 
 @pytest.mark.parametrize("environment", [{}, lifeline()])

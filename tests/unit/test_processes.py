@@ -14,6 +14,7 @@ import yaml
 from dpvp.config import validate
 from dpvp.description import Mode, robot_urdf
 from dpvp.errors import ConfigError, DpvpError
+from dpvp.robot import load_robot
 from dpvp.ros import processes
 from dpvp.ros.processes import Bringup, ProcessSpec, bringup_processes, installed, missing_packages
 from dpvp.scenario import Scenario, load_scenario
@@ -220,6 +221,12 @@ class TestArguments:
         assert description(gazebo).findtext("gazebo/plugin/ros/namespace") == "left"
         assert "-s" in gazebo["gazebo"].arguments
         assert "-s" not in start(scenario, mode="gazebo", headless=False)["gazebo"].arguments
+
+    def test_gazebo_puts_a_robot_on_its_feet(self, scenario: Scenario) -> None:
+        assert "-z" not in start(scenario, mode="gazebo")["gazebo_create"].arguments
+        walking = load_scenario("kuka_reach")
+        walking.robot = load_robot("go2")
+        assert words_after(start(walking, mode="gazebo")["gazebo_create"], "-z") == ["0.3188"]
 
     def test_controllers_file(self, scenario: Scenario, edit: Edit) -> None:
         mine = edit("p: 180.0", "p: 90.0")

@@ -17,6 +17,7 @@ import numpy as np
 from dpvp.bench.follower import Follower
 from dpvp.control.feedback import FeedbackLaw, FeedbackTiming
 from dpvp.control.guard import check_command
+from dpvp.control.observer import TorqueObserver
 from dpvp.errors import ModelMismatchError
 from dpvp.plan import Array, Command, Plan
 from dpvp.planning.build import build_planning
@@ -129,6 +130,7 @@ class DisturbedLoop:
         task, config = self.scenario.task, self.scenario.config
         plant = _Plant(self.scenario, start, disturbance, rng)
         follower = Follower(self.scenario.robot, config.loop.plan_timeout, config.loop.lead)
+        observer = TorqueObserver(self.scenario.robot, config.loop.observer.bandwidth, config.loop.observer.share)
         plans, samples = list[Plan](), list[tuple[float, float, bool]]()
         every = max(1, round(config.rates.feedback / config.rates.plan))
         for step in range(round(seconds * config.rates.feedback)):
@@ -137,7 +139,8 @@ class DisturbedLoop:
                 now = task.later(goal, plant.t)
                 samples.append((plant.t, task.error(plant.x, now), task.reached(plant.x, now)))
                 plans.append(self._planning.plan(plant.shown, goal, plant.t, plans[-1] if plans else None))
-                plant.send(follower.command(plans[-1], plant.shown))
+                observer.sense(plant.t, plant.shown)
+                plant.send(observer.corrected(follower.command(plans[-1], plant.shown)))
             plant.step()
         t, error, reached = (np.array(column) for column in zip(*samples, strict=True))
         return Course(

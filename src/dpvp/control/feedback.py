@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
+import pinocchio
 
 from dpvp.plan import Array, Command
 from dpvp.robot import Robot
@@ -47,7 +48,7 @@ class FeedbackTiming:
 
 @dataclass(frozen=True)
 class _Anchor:
-    """Posture (n,) rad and effort (n,) Nm around which PD works."""
+    """Configuration (nq,) and effort (nu,) Nm around whose joints PD works."""
 
     q: Array
     effort: Array
@@ -78,19 +79,19 @@ class FeedbackLaw:
             self._heard = min(now, command.valid_until - self._timing.command_timeout)
 
     def filtered(self, v: Array) -> Array:
-        """Return the filtered velocity (n,), rad/s, of the new sample `v`; call once a cycle, before `update`."""
+        """Return the filtered velocity (nv,) of the new sample `v`; call once a cycle, before `update`."""
         weight = self._timing.velocity_filter
         self._velocity = v.copy() if self._velocity is None else weight * v + (1 - weight) * self._velocity
         return self._velocity
 
     def update(self, now: float, q: Array, v: Array, effort: Array) -> Array:
-        """Return the efforts (n,), Nm, for this cycle.
+        """Return the efforts (nu,), Nm, for this cycle.
 
         Args:
             now: time of the plant, s.
-            q: (n,) measured positions, rad.
-            v: (n,) filtered velocities, rad/s.
-            effort: (n,) measured efforts, Nm; become the bias of the PD at the first update.
+            q: (nq,) measured configuration, [rad], with the place of the base where that floats.
+            v: (nv,) filtered velocities, [rad/s].
+            effort: (nu,) measured efforts, Nm; become the bias of the PD at the first update.
         """
         if self._anchor is None:
             self._anchor = _Anchor(q.copy(), effort.copy())
@@ -98,7 +99,7 @@ class FeedbackLaw:
         if damped and self.phase is not FeedbackPhase.DAMPING:  # it may have been moved far from where it held
             self._anchor = _Anchor(q.copy(), self._robot.gravity(q))
         if self.phase is FeedbackPhase.DAMPING:
-            return np.asarray(self._robot.gravity(q) - self._robot.hold.damping * v)
+            return np.asarray(self._robot.gravity(q) - self._robot.hold.damping * v[-self._robot.nu :])
         if self.phase in (FeedbackPhase.PD, FeedbackPhase.HOLD) or self._command is None:
             return self._pd(q, v)
         linear = self._linear(self._command, q, v)
@@ -124,10 +125,12 @@ class FeedbackLaw:
 
     def _pd(self, q: Array, v: Array) -> Array:
         assert self._anchor is not None
-        hold = self._robot.hold
-        return np.asarray(self._anchor.effort + hold.stiffness * (self._anchor.q - q) - hold.damping * v)
+        hold, joints = self._robot.hold, slice(-self._robot.nu, None)
+        away = (self._anchor.q - q)[joints]
+        return np.asarray(self._anchor.effort + hold.stiffness * away - hold.damping * v[joints])
 
     def _linear(self, command: Command, q: Array, v: Array) -> Array:
-        # revolute and prismatic joints: the manifold difference is the plain one
-        error = command.x0 - np.concatenate([q, v])
-        return np.asarray(command.u0 + command.gain @ error)
+        q0, v0 = np.split(command.x0, [len(q)])
+        # of revolute and prismatic joints the manifold difference is the plain one
+        away = pinocchio.difference(self._robot.model, q, q0) if self._robot.floating else q0 - q
+        return np.asarray(command.u0 + command.gain @ np.concatenate([away, v0 - v]))

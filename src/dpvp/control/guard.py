@@ -14,7 +14,9 @@ def check_state(robot: Robot, x: Array) -> Array:
     if x.shape != (robot.nx,):
         raise MessageError(f"state has shape {x.shape}: {robot.name} needs ({robot.nx},)")
     if not np.all(np.isfinite(x)):
-        which = [robot.joint_names[i % robot.nv] for i in np.flatnonzero(~np.isfinite(x))]
+        base, joints = [robot.base], list(robot.joint_names)
+        names = (robot.nq - robot.nu) * base + joints + (robot.nv - robot.nu) * base + joints
+        which = [names[i] for i in np.flatnonzero(~np.isfinite(x))]
         raise MessageError(f"state is not finite at {', '.join(dict.fromkeys(which))}")
     return x
 
@@ -39,6 +41,6 @@ def check_command(robot: Robot, command: Command) -> Command:
 
 def hold_command(robot: Robot, x: Array, t: float, valid_until: float) -> Command:
     """Return the command that keeps the posture of the (nx,) state `x`: gravity, stiffness and damping."""
-    q = x[: robot.nq]
-    gain = np.hstack([np.diag(robot.hold.stiffness), np.diag(robot.hold.damping)])
+    q, base = x[: robot.nq], np.zeros((robot.nu, robot.nv - robot.nu))  # the joints hold, whatever a floating base does
+    gain = np.hstack([base, np.diag(robot.hold.stiffness), base, np.diag(robot.hold.damping)])
     return Command(t, np.concatenate([q, np.zeros(robot.nv)]), robot.gravity(q), gain, valid_until)

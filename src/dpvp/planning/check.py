@@ -11,7 +11,6 @@ import numpy as np
 from dpvp.plan import Array, PlanStatus
 from dpvp.planning.guess import Guess
 from dpvp.robot import Limits
-from dpvp.tasks.ocp import Ocp
 
 
 @dataclass(frozen=True)
@@ -33,13 +32,18 @@ class PlanCheck:
     gap: float = 1e-3
     hard_limits: bool = False
 
-    def __call__(self, ocp: Ocp, xs: Array, us: Array, gains: Array, cost: float, guess: Guess) -> PlanStatus:
-        """Judge states (T+1, nx), controls (T, nu) and gains (T, nu, ndx) of `ocp`, which cost `cost`."""
+    def __call__(
+        self, dt: float, xs: Array, us: Array, gains: Array, cost: float, gap: float, guess: Guess
+    ) -> PlanStatus:
+        """Judge states (T+1, nx), controls (T, nu) and gains (T, nu, ndx), nodes of `dt` seconds.
+
+        `cost` and `gap` are what `Ocp.cost_and_gap` says of them.
+        """
         if not (math.isfinite(cost) and all(np.isfinite(part).all() for part in (xs, us, gains))):
             return PlanStatus.NOT_FINITE
-        if not ocp.gap(xs, us) <= self.gap:  # also where the dynamics of finite numbers are not finite
+        if not gap <= self.gap:  # also where the dynamics of finite numbers are not finite
             return PlanStatus.GAPS_OPEN
-        nodes = max(1, min(len(us), math.ceil(self.window / ocp.dt)))
+        nodes = max(1, min(len(us), math.ceil(self.window / dt)))
         if not self._within(xs[: nodes + 1], us[:nodes], self.slack):
             return PlanStatus.OUT_OF_LIMITS
         comparable = not self.hard_limits or self._within(guess.xs, guess.us, 0.0)
@@ -53,6 +57,7 @@ class PlanCheck:
         if not (np.abs(us) <= (1.0 + slack) * self.limits.effort).all():
             return False
         low, high, margin = _room(self.limits, slack)
+        xs = _of_joints(xs, len(margin))
         if ((xs >= low) & (xs <= high)).all():
             return True
         # node 0 is the measured state, which no plan can change: from outside a limit, coming closer is right
@@ -63,9 +68,15 @@ class PlanCheck:
         return bool(((xs >= low) & (xs <= high)).all())
 
 
+def _of_joints(xs: Array, n: int) -> Array:
+    """Return positions and velocities (m, 2n) of the joints in states (m, nx), which may begin with those of a base."""
+    nq = (xs.shape[1] + 1) // 2  # a base that floats has seven numbers for its place and six for its velocity
+    return xs if xs.shape[1] == 2 * n else np.hstack([xs[:, nq - n : nq], xs[:, -n:]])
+
+
 @lru_cache(maxsize=4)  # limits do not change, and are compared by identity
 def _room(limits: Limits, slack: float) -> tuple[Array, Array, Array]:
-    """Return the lowest and highest state (nx,) and the slack of positions (nq,), rad."""
+    """Return the lowest and highest state (2n,) of the joints and the slack of positions (n,), rad."""
     margin = slack * (limits.position_upper - limits.position_lower)
     speed = (1.0 + slack) * limits.velocity
     low = np.concatenate([limits.position_lower - margin, -speed])

@@ -45,7 +45,7 @@ class HoldGuess:
 
     def propose(self, ocp: Ocp, x: Array, goal: Array, t: float, previous: Plan | None) -> Guess | None:
         """Propose the gravity torques of every posture on the way; those of the first alone let a moving arm fall."""
-        return simulated(self.name, ocp, x, lambda state, node: ocp.gravity(state))
+        return simulated(self.name, ocp, x, ocp.gravity)
 
 
 class ShiftGuess:
@@ -61,9 +61,10 @@ class ShiftGuess:
         over = math.ceil((t - previous.t0 - SAME_TIME) / previous.dt)
         if over:  # past the old end there is no plan: carry the posture and damp it with the last gains
             us = us.copy()
-            us[-over:] = ocp.gravity(xs[-1])
-        xs, us = ocp.rollout_feedback(xs, us, gains)
-        return Guess(self.name, xs, us, ocp.cost(xs, us))
+            us[-over:] = [ocp.gravity(xs[-1], node) for node in range(ocp.horizon - over, ocp.horizon)]
+        return simulated(
+            self.name, ocp, x, lambda state, node: us[node] + gains[node] @ ocp.state.diff(state, xs[node])
+        )
 
 
 def best_guess(

@@ -96,7 +96,7 @@ def judged_plan(
 ) -> Plan:
     """Make a Plan of a trajectory, with our own verdict on it; `watch` runs since the solve began."""
     solve = watch.split()
-    cost = ocp.cost(found.xs, found.us) if found.finite else np.inf
-    status = check(ocp, found.xs, found.us, found.gains, cost, guess)
+    cost, gap = ocp.cost_and_gap(found.xs, found.us) if found.finite else (np.inf, np.inf)
+    status = check(ocp.dt, found.xs, found.us, found.gains, cost, gap, guess)
     timings = Timings(solve=solve, check=watch.split())
     return Plan(t, ocp.dt, found.xs, found.us, found.gains, cost, guess.cost, guess.name, status, iterations, timings)

@@ -21,6 +21,7 @@ class Ocp:
         problem: the crocoddyl problem; its arrays belong to crocoddyl.
         horizon: number of control nodes T.
         dt: length of a node, s.
+        state: crocoddyl's, of every node.
         later: what a goal has become some seconds later.
     """
 
@@ -57,7 +58,7 @@ class Ocp:
         self.problem = crocoddyl.ShootingProblem(np.zeros(models[0].state.nx), models, terminal)
         # two solver threads on two cores cost up to a factor of ten and never gained more than a third
         self.problem.nthreads = 1
-        self.horizon, self.dt = horizon, dt
+        self.horizon, self.dt, self.state = horizon, dt, self._stepped[-1].state
         self._aim = aim
         self.later = later or (lambda goal, seconds: goal)
         self._hold, self._step_data = hold, self._stepped[-1].createData()
@@ -68,13 +69,13 @@ class Ocp:
         self.problem.x0 = x
         self._aim(goal)
 
-    def gravity(self, x: Array) -> Array:
-        """Return the (nu,) torques, Nm, that carry the posture of the (nx,) state `x` at rest."""
+    def gravity(self, x: Array, node: int = -1) -> Array:
+        """Return the (nu,) torques, Nm, that carry the posture of the (nx,) state `x` at rest, on `node`'s contacts."""
         if self._hold is not None:
             return self._hold(x)
         at_rest = x.copy()
-        at_rest[self._stepped[-1].state.nq :] = 0.0
-        return np.asarray(self._stepped[-1].quasiStatic(self._step_data, at_rest))
+        at_rest[self.state.nq :] = 0.0
+        return np.asarray(self._stepped[node].quasiStatic(self._step_data, at_rest))
 
     def step(self, x: Array, u: Array, node: int = 0) -> tuple[Array, float]:
         """Simulate one node of `dt`: the (nx,) next state and what it costs as that `node` of the problem."""
@@ -86,10 +87,14 @@ class Ocp:
         return float(self.problem.calc(list(xs), list(us)))
 
     def gap(self, xs: Array, us: Array) -> float:
-        """Return the largest absolute dynamics gap of xs (T+1, nx), us (T, nu), in rad and rad/s."""
-        self.problem.calc(list(xs), list(us))
-        ends = np.array([data.xnext for data in self._datas])
-        return float(np.abs(ends - xs[1:]).max())
+        """Return the largest absolute dynamics gap of xs (T+1, nx), us (T, nu), in rad, m and their rates."""
+        return self.cost_and_gap(xs, us)[1]
+
+    def cost_and_gap(self, xs: Array, us: Array) -> tuple[float, float]:
+        """Return what `cost` and `gap` return, for the price of one."""
+        cost = self.cost(xs, us)
+        gaps = [self.state.diff(x, data.xnext) for x, data in zip(xs[1:], self._datas, strict=True)]
+        return cost, float(np.abs(gaps).max())
 
     def rollout(self, us: Array) -> Array:
         """Simulate controls (T, nu) from the start state: (T+1, nx)."""
@@ -106,12 +111,11 @@ class Ocp:
         Returns:
             The simulated states (T+1, nx) and the controls that were applied (T, nu).
         """
-        state = self._stepped[-1].state
         x = np.array(self.problem.x0)
         followed, applied = [x], []
         for node in range(self.horizon):
-            u = us[node] + gains[node] @ state.diff(x, xs[node])
-            x, _ = self.step(x, u)
+            u = us[node] + gains[node] @ self.state.diff(x, xs[node])
+            x, _ = self.step(x, u, node)
             applied.append(u)
             followed.append(x)
         return np.array(followed), np.array(applied)

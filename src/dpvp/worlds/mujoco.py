@@ -16,6 +16,8 @@ from dpvp.errors import ModelMismatchError
 from dpvp.plan import Array
 from dpvp.robot import Robot, load_robot_from
 
+XYZ_XYZW = np.array([0, 1, 2, 4, 5, 6, 3])  # where a free joint of MuJoCo has what pinocchio wants, in its order
+
 
 @dataclass(frozen=True)
 class Measurement:
@@ -89,11 +91,11 @@ class MujocoWorld:
             if -1 in ids:
                 raise ModelMismatchError(f"{robot.scene}: {kind}s", list(names), f"no {names[ids.index(-1)]}")
         self._positions, self._velocities = self.model.jnt_qposadr[joints], self.model.jnt_dofadr[joints]
-        self._base = self._free_joint(robot) if robot.floating else None
-        if self._base is not None:
-            pose, twist = self.model.jnt_qposadr[self._base], self.model.jnt_dofadr[self._base]
-            self._positions = np.concatenate([pose + [0, 1, 2, 4, 5, 6, 3], self._positions])
-            self._velocities = np.concatenate([twist + np.arange(6), self._velocities])
+        if robot.floating:
+            base = self._free_joint(robot)
+            pose, twist = self.model.jnt_qposadr[base] + XYZ_XYZW, self.model.jnt_dofadr[base] + np.arange(6)
+            self._positions = np.concatenate([pose, self._positions])
+            self._velocities = np.concatenate([twist, self._velocities])
         self._motors = np.array(motors)
         self._robot = robot
         self._time = 0.0
@@ -115,7 +117,7 @@ class MujocoWorld:
         """Measure, without noise; the effort is that of the last step, as a driver reports it."""
         data = self.data
         q, v = data.qpos[self._positions].copy(), data.qvel[self._velocities].copy()
-        if self._base is not None:
+        if self._robot.floating:
             v[:3] = self._base_rotation().T @ v[:3]
         return Measurement(self._time, q, v, data.ctrl[self._motors].copy())
 
@@ -153,7 +155,7 @@ class MujocoWorld:
         mujoco.mj_resetData(self.model, self.data)
         self.data.mocap_pos[:] = marker
         self.data.qpos[self._positions], self.data.qvel[self._velocities] = q, v
-        if self._base is not None:
+        if self._robot.floating:
             linear = self._velocities[:3]
             self.data.qvel[linear] = self._base_rotation() @ self.data.qvel[linear]
         self.apply(self._robot.gravity(q))
