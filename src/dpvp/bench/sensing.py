@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dpvp.bench.walk import FEEDBACK, Plant, Walk
+from dpvp.bench.walk import Plant, Walk
 from dpvp.control.base_estimator import BaseEstimator
 from dpvp.control.base_state import BaseMeasurement, EstimatorConfig, Place
 from dpvp.control.leg_kinematics import LegKinematics
+from dpvp.errors import MessageError
 from dpvp.plan import Array
 from dpvp.tasks.gait import Flags
 from dpvp.tasks.strides import heading
@@ -47,7 +48,7 @@ class SensingPlant(Plant):
         sensors: Sensors | None = None,
         config: EstimatorConfig | None = None,
     ) -> None:
-        """Put the robot on its feet; it is told where it stands then, and nothing later."""
+        """Put the robot on its feet; until it stands still it is told its state, and nothing later."""
         super().__init__(task, walk, rng)
         self._rng, self._sensors, self._steps = rng, sensors or Sensors(), 0
         self._stands = np.ones(len(self.robot.feet), dtype=bool)
@@ -69,13 +70,18 @@ class SensingPlant(Plant):
         """Measure and estimate, where it is time for it."""
         self._steps += 1
         t, x = self.read()
-        if self._steps % self._sensors.every or self._steps < FEEDBACK // 100:  # the feet sink into the floor first
+        if self._steps % self._sensors.every:
             return
         imu, nq = self.world.read_imu(self._rng), self.robot.nq
         q = self._rng.normal(x[7:nq], self._sensors.position)
         v = self._rng.normal(x[nq + 6 :], self._sensors.velocity)
         bias, stands = np.array(self._sensors.bias), self._stands.astype(np.float64)
         measured = BaseMeasurement(t, imu.orientation, imu.gyro, imu.accelerometer + bias, q, v, stands)
-        estimate = self._estimator.update(measured)
+        try:
+            estimate = self._estimator.update(measured)
+        except MessageError:  # it still falls on to its feet
+            assert not self.off
+            self._known = x
+            return
         self._known = np.concatenate([estimate.q, q, estimate.v, v])
         self.off.append((self._known, x))
