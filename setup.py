@@ -54,6 +54,7 @@ setup(
             "world_node = dpvp.ros.world_node:main",
             "record_node = dpvp.ros.record_node:main",
             "view_node = dpvp.ros.view_node:main",
+            "estimator_node = dpvp.ros.estimator_node:main",
         ]
     },
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,34 +28,13 @@ from dpvp.scenario import Scenario
 PATIENCE = 60.0  # s that anything may take on a busy machine before a test fails
 
 
-class Bench:
-    """What a test sees and does in the graph."""
+class Peer:
+    """A node of the test in the graph."""
 
-    def __init__(self, scenario: Scenario) -> None:
-        self.scenario = scenario
+    def __init__(self) -> None:
         self.node = Node("test")
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self.node)
-        self.controls: list[Control] = []
-        self.joints: list[JointState] = []
-        self.goals: list[PoseStamped] = []
-        self.loop: dict[str, str] = {}
-        self.world: dict[str, str] = {}
-        self.sensor = self.node.create_publisher(Sensor, "sensor", STREAM)
-        self.control = self.node.create_publisher(Control, "control", STREAM)
-        self.goal = self.node.create_publisher(PoseStamped, "goal", COMMAND)
-        self.node.create_subscription(Control, "control", self.controls.append, STREAM)
-        self.node.create_subscription(JointState, "joint_states", self.joints.append, COMMAND)
-        self.node.create_subscription(PoseStamped, "mpc_node/active_goal", self.goals.append, LATCHED)
-        self.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
-
-    def _on_diagnostics(self, message: DiagnosticArray) -> None:
-        for status in message.status:
-            values = {item.key: item.value for item in status.values}
-            if status.name == "mpc_node: loop":
-                self.loop = values
-            elif status.name == "world_node: world":
-                self.world = values
 
     def until(self, condition: Callable[[], bool], each: Callable[[], None] = lambda: None) -> bool:
         """Spin, calling `each` about every millisecond, until `condition` holds; False if it never does."""
@@ -79,6 +58,34 @@ class Bench:
         future = client.call_async(request)
         assert self.until(future.done), f"{name} does not answer"
         return future.result()
+
+
+class Bench(Peer):
+    """What a test sees and does in the graph of a scenario."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        super().__init__()
+        self.scenario = scenario
+        self.controls: list[Control] = []
+        self.joints: list[JointState] = []
+        self.goals: list[PoseStamped] = []
+        self.loop: dict[str, str] = {}
+        self.world: dict[str, str] = {}
+        self.sensor = self.node.create_publisher(Sensor, "sensor", STREAM)
+        self.control = self.node.create_publisher(Control, "control", STREAM)
+        self.goal = self.node.create_publisher(PoseStamped, "goal", COMMAND)
+        self.node.create_subscription(Control, "control", self.controls.append, STREAM)
+        self.node.create_subscription(JointState, "joint_states", self.joints.append, COMMAND)
+        self.node.create_subscription(PoseStamped, "mpc_node/active_goal", self.goals.append, LATCHED)
+        self.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            values = {item.key: item.value for item in status.values}
+            if status.name == "mpc_node: loop":
+                self.loop = values
+            elif status.name == "world_node: world":
+                self.world = values
 
 
 class FakePlant:
@@ -117,21 +124,28 @@ def control_for(scenario: Scenario, t: float, u0: Array | None = None, gain: Arr
 
 
 @contextmanager
+def processes(specs: Sequence[ProcessSpec], folder: Path) -> Iterator[LocalProcesses]:
+    """Run `specs` in a ROS domain of their own, which this process joins too."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    os.environ["ROS_DOMAIN_ID"] = str(80 + worker)
+    os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        with LocalProcesses(specs, folder) as running:
+            yield running
+    finally:
+        rclpy.try_shutdown()
+
+
+@contextmanager
 def graph(
     scenario: Scenario, folder: Path, executables: tuple[str, ...], **parameters: object
 ) -> Iterator[tuple[Bench, LocalProcesses]]:
     """Run dpvp's nodes `executables` on `scenario` in a ROS domain of their own."""
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    os.environ["ROS_DOMAIN_ID"] = str(80 + worker)
-    os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
     scenario.save(folder / "scenario.yaml")
     common = {"scenario": str(folder / "scenario.yaml")}
     specs = [ProcessSpec(name, "dpvp", name, common | parameters) for name in executables]
-    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
-    try:
-        with LocalProcesses(specs, folder) as processes:
-            bench = Bench(scenario)
-            yield bench, processes
-            bench.node.destroy_node()
-    finally:
-        rclpy.try_shutdown()
+    with processes(specs, folder) as running:
+        bench = Bench(scenario)
+        yield bench, running
+        bench.node.destroy_node()

@@ -1,15 +1,15 @@
 """Walks in MuJoCo, in simulated time: who falls, how well commands are kept, what pushes and wrong masses do.
 
 Physics and the law u = u0 + K (x0 ⊖ x) run at `FEEDBACK` Hz; x0, u0 and K are what the newest usable plan says for that
-very moment. Plans are asked for at `PLAN` Hz from the true state and reach the law a plan period later, however long
-the solver really took: every machine finds the same.
+very moment. Plans are asked for at `PLAN` Hz and reach the law a plan period later, however long the solver took: every
+machine finds the same. Both start from what the plant knows of itself: the true state, or an estimate of it.
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from dpvp.planning.ddp import DdpPlanner
 from dpvp.planning.guess import ShiftGuess
 from dpvp.planning.planner import Budget
 from dpvp.robot import load_robot
+from dpvp.tasks.gait import Flags
 from dpvp.tasks.strides import heading
 from dpvp.tasks.task import TerminalWeights
 from dpvp.tasks.walk import WalkConfig, WalkTask
@@ -137,7 +138,13 @@ class WalkingLoop:
     """A planner with the plant of its robot; iterations alone bound plans."""
 
     def __init__(
-        self, task: WalkTask, planning: Planning, *, iterations: int = 1, plan_delay: float = 1.0 / PLAN
+        self,
+        task: WalkTask,
+        planning: Planning,
+        *,
+        iterations: int = 1,
+        plan_delay: float = 1.0 / PLAN,
+        plant: Callable[[WalkTask, Walk, np.random.Generator], Plant] | None = None,
     ) -> None:
         """Take the task and how it is planned.
 
@@ -146,18 +153,19 @@ class WalkingLoop:
             planning: how.
             iterations: of each plan but the first.
             plan_delay: from asking for a plan to following it, s.
+            plant: makes what is to walk; a `Plant`, which knows its true state, where there is none.
         """
-        self.task, self._delay = task, plan_delay
+        self.task, self._delay, self._plant = task, plan_delay, plant or Plant
         self._first = replace(planning, budget=Budget(FIRST_ITERATIONS))
         self._planning = replace(planning, budget=Budget(iterations))
 
     def run(self, walk: Walk, rng: np.random.Generator) -> Course:
         """Walk once; `rng` draws the start, the phase, and what the walk leaves open."""
         task, robot = self.task, self.task.robot
-        plant = _Plant(task, walk, rng)
+        plant = self._plant(task, walk, rng)
         goal = task.check_goal([rng.uniform(0.0, 2.0 * np.pi), *walk.command, heading(plant.read()[1])[0]])
         law = FeedbackLaw(robot, FeedbackTiming(transition=0.0, velocity_filter=1.0))
-        coming, plan, followed = deque[tuple[float, Plan]](), None, None
+        coming, plan, followed = deque[tuple[float, Plan, Flags]](), None, None
         t, xs, statuses, times = list[float](), list[Array](), Counter[str](), list[tuple[float, float]]()
         effort = np.zeros(robot.nu)
         for step in range(round(walk.seconds * FEEDBACK)):
@@ -167,13 +175,16 @@ class WalkingLoop:
                 xs.append(x)
             if step % (FEEDBACK // PLAN) == 0:
                 began = time.perf_counter()
-                plan = (self._planning if plan else self._first).plan(x, goal, now, plan)
+                known = plant.known()
+                plan = (self._planning if plan else self._first).plan(known, goal, now, plan)
                 times.append((time.perf_counter() - began, plan.timings.solve))
                 statuses[plan.status.name] += 1
                 if plan.status.usable:
-                    coming.append((now + (self._delay if followed else 0.0), plan))
+                    stands = task.reference(known, task.later(goal, now), round(self._delay / task.dt)).stands[-1]
+                    coming.append((now + (self._delay if followed else 0.0), plan, stands))
             while coming and coming[0][0] <= now + 0.5 / FEEDBACK:
-                followed = coming.popleft()[1]
+                _, followed, stands = coming.popleft()
+                plant.expect(stands)
             if followed is not None:
                 law.receive(check_command(robot, followed.command(now, np.inf)), now - 1.0 / FEEDBACK)
             effort = np.maximum(effort, np.abs(plant.step(law)))
@@ -183,36 +194,48 @@ class WalkingLoop:
         return Course(np.array(t), np.array(xs), plant.fallen, effort, statuses, plan_ms, solve_ms)
 
 
-class _Plant:
-    """The robot in its world, pushed, with masses of its own."""
+class Plant:
+    """The robot in its world, pushed, with masses of its own; it knows its true state."""
 
     def __init__(self, task: WalkTask, walk: Walk, rng: np.random.Generator) -> None:
-        self._robot, self._world = task.robot, MujocoWorld(task.robot, 1.0 / FEEDBACK)
-        model = self._world.model
+        self.robot, self.world = task.robot, MujocoWorld(task.robot, 1.0 / FEEDBACK)
+        model = self.world.model
         self._base = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_BODY, task.robot.base)
         share = 1.0 + walk.mass * rng.uniform(-1.0, 1.0, model.nbody)
         model.body_mass *= share
         model.body_inertia *= share[:, None]
-        mujoco.mj_setConst(model, self._world.data)
+        mujoco.mj_setConst(model, self.world.data)
         side = rng.choice([-1.0, 1.0])
         self._push = Push(2.0 + rng.uniform(0.0, task.gait.period), 0.2, (0.0, side * walk.push, 0.0))
         x = task.sample_start(rng)
         self._across = pinocchio.Quaternion(x[3:7]).toRotationMatrix() @ np.array(self._push.force)
-        self._world.reset(x[: task.robot.nq], x[task.robot.nq :])
+        self.world.reset(x[: task.robot.nq], x[task.robot.nq :])
 
     def read(self) -> tuple[float, Array]:
         """Return the time, s, and the true state (nx,)."""
-        now = self._world.read()
+        now = self.world.read()
         return now.t, np.concatenate([now.q, now.v])
+
+    def known(self) -> Array:
+        """Return what the robot knows of its state (nx,)."""
+        return self.read()[1]
+
+    def expect(self, stands: Flags) -> None:
+        """Take which feet (n,) are to stand from now on."""
+
+    def sense(self) -> None:
+        """Learn what there is to know after a step."""
 
     def step(self, law: FeedbackLaw) -> Array:
         """Let one time step pass and return the torques (nu,), Nm, that the law asked for."""
-        now = self._world.read()
-        effort = law.update(now.t, now.q, law.filtered(now.v), now.effort)
-        self._world.apply(effort)
+        now = self.world.read()
+        q, v = np.split(self.known(), [self.robot.nq])
+        effort = law.update(now.t, q, law.filtered(v), now.effort)
+        self.world.apply(effort)
         pushed = -0.5 / FEEDBACK < now.t - self._push.at < self._push.duration - 0.5 / FEEDBACK
-        self._world.data.xfrc_applied[self._base, :3] = pushed * self._across
-        self._world.step()
+        self.world.data.xfrc_applied[self._base, :3] = pushed * self._across
+        self.world.step()
+        self.sense()
         return effort
 
     @property
@@ -220,7 +243,7 @@ class _Plant:
         """Whether the base is on the floor or on its side."""
         _, x = self.read()
         upright = pinocchio.Quaternion(x[3:7]).toRotationMatrix()[2, 2]
-        return bool(x[2] < FALLEN * self._robot.nominal[2] or upright < FALLEN)
+        return bool(x[2] < FALLEN * self.robot.nominal[2] or upright < FALLEN)
 
 
 def study(loop: WalkingLoop, walks: Sequence[Walk], most: int) -> Iterator[dict[str, object]]:

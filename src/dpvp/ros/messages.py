@@ -4,6 +4,6 @@ from dpvp.environment import require_messages
 
 require_messages()
 
-from linear_feedback_controller_msgs.msg import Control, Sensor  # noqa: E402
+from linear_feedback_controller_msgs.msg import Contact, Control, Sensor  # noqa: E402
 
-__all__ = ["Control", "Sensor"]
+__all__ = ["Contact", "Control", "Sensor"]

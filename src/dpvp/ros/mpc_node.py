@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import sys
 import time
-import traceback
 from contextlib import ExitStack
 from pathlib import Path
 
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from pydantic import Field
-from rclpy.executors import Executor
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.lifecycle import LifecycleNode
 from std_msgs.msg import Float64
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
@@ -29,13 +27,13 @@ from dpvp.errors import DpvpError, EnvironmentProblem, GoalError, MessageError
 from dpvp.plan import State
 from dpvp.planning.process import SolverProcess
 from dpvp.ros.convert import control_message, goal_message, goal_of, goal_type, seconds, state_of, trajectory_message
+from dpvp.ros.lifecycle import IDLE_SPIN, InterfaceNode
 from dpvp.ros.messages import Control, Sensor
 from dpvp.ros.node import COMMAND, LATCHED, STREAM, run_node
 from dpvp.ros.parameters import declare
 from dpvp.scenario import Scenario, load_scenario
 
 SOLVER_PATIENCE = 60.0  # s that building the problem may take
-IDLE_SPIN = 0.1  # s between looks at the signals while nothing is due
 POLL = 0.001  # s between looks at the solver's mailbox; the 1 kHz sensor stream usually wakes us sooner
 REPORT_PERIOD = 0.2  # s
 
@@ -212,8 +210,8 @@ class MpcInterface:
         return self._node.get_clock().now().to_msg()
 
 
-class MpcNode(LifecycleNode):
-    """Lifecycle around `MpcInterface`: configured it has a solver, active it commands."""
+class MpcNode(InterfaceNode):
+    """The lifecycle of `MpcInterface`: configured it has a solver, active it commands."""
 
     def __init__(self) -> None:
         """Declare the parameters and, with `autostart`, become active.
@@ -224,65 +222,20 @@ class MpcNode(LifecycleNode):
         """
         super().__init__("mpc_node")
         self._settings = declare(self, MpcParameters)
-        self._interface: MpcInterface | None = None
         if self._settings.autostart:
-            for trigger in (self.trigger_configure, self.trigger_activate):
-                if trigger() is not TransitionCallbackReturn.SUCCESS:
-                    raise EnvironmentProblem("mpc_node could not start; the reason is above")
+            self.start()
 
-    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+    def make(self) -> MpcInterface:
         """Load the scenario and start the solver."""
+        require_pins()
+        scenario = load_scenario(self._settings.scenario)
+        interface = MpcInterface(self, self._settings, scenario)
         try:
-            require_pins()
-            scenario = load_scenario(self._settings.scenario)
-            self._interface = MpcInterface(self, self._settings, scenario)
-            self._interface.aim(self._settings.goal or scenario.goal)
-        except DpvpError as error:
-            self.get_logger().error(str(error))
-            self._close()
-            return TransitionCallbackReturn.FAILURE
-        except Exception:  # rclpy would swallow it and only say that the transition failed
-            self.get_logger().fatal(traceback.format_exc())
+            interface.aim(self._settings.goal or scenario.goal)
+        except DpvpError:
+            interface.close()
             raise
-        return TransitionCallbackReturn.SUCCESS
-
-    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Begin to command."""
-        assert self._interface is not None
-        self._interface.activate()
-        return super().on_activate(state)
-
-    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Leave the robot holding."""
-        assert self._interface is not None
-        self._interface.deactivate()
-        return super().on_deactivate(state)
-
-    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """End the solver."""
-        self._close()
-        return TransitionCallbackReturn.SUCCESS
-
-    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """End the solver."""
-        self._close()
-        return TransitionCallbackReturn.SUCCESS
-
-    def spin_some(self, executor: Executor) -> None:
-        """Work, then serve one event or wait until something is due."""
-        executor.spin_once(timeout_sec=IDLE_SPIN if self._interface is None else self._interface.work())
-
-    def destroy_node(self) -> None:
-        """Leave the robot holding and end the solver."""
-        if self._interface is not None and self._interface.active:
-            self._interface.deactivate()
-        self._close()
-        super().destroy_node()
-
-    def _close(self) -> None:
-        if self._interface is not None:
-            self._interface.close()
-            self._interface = None
+        return interface
 
 
 def main(args: list[str] | None = None) -> int:
