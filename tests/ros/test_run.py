@@ -125,6 +125,15 @@ def test_lock_step_reaches_random_starts_and_goals(
     assert [line["error"] for line in logged] == [outcome.error for outcome in outcomes]
 
 
+def test_the_leg_follows_its_path_in_lock_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Goals are numbers on the topic, and move with the plant's clock, which every node reads for itself."""
+    monkeypatch.setenv("ROS_DOMAIN_ID", "95")
+    tries = cases(load_scenario("leg_track"), DemoArgs(starts=1, goals=1, seed=3))
+    outcomes = campaign("leg_track", tries, tmp_path, Console(quiet=True))
+    assert [outcome.success for outcome in outcomes] == [True] * 2
+    assert max(outcome.error for outcome in outcomes) < 0.003
+
+
 def test_lock_step_gives_the_same_result_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROS_DOMAIN_ID", "95")
     tries = cases(load_scenario("kuka_reach"), DemoArgs(starts=1, goals=0, seed=4))

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from dpvp.errors import ModelMismatchError
 from dpvp.robot import Robot
 from dpvp_training.core.differentiable import Chain
+from dpvp_training.core.dynamics import DynamicChain
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -134,3 +135,14 @@ def test_what_is_no_chain_of_revolute_joints_is_refused(model: pinocchio.Model, 
 def test_an_unknown_frame_is_refused(robot: Robot):
     with pytest.raises(ModelMismatchError, match="nose"):
         Chain(robot.model, "nose")
+
+
+@given(seeds)
+def test_inverse_dynamics_are_those_of_pinocchio(robot: Robot, seed: int):
+    rng = np.random.default_rng(seed)
+    for model, frame in arms(robot):
+        chain, data, q = DynamicChain(model, frame), model.createData(), postures(model, seed)
+        v, a = rng.normal(size=(2, *q.shape)) * 5.0
+        found = chain.inverse_dynamics(*map(torch.from_numpy, (q, v, a))).numpy()
+        expected = [pinocchio.rnea(model, data, *row).copy() for row in zip(q, v, a, strict=True)]
+        np.testing.assert_allclose(found, expected, atol=1e-8)

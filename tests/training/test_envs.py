@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from dpvp.errors import GoalError
 from dpvp.tasks.ocp import Ocp
 from dpvp.tasks.task import TerminalWeights
+from dpvp.tasks.track import TrackTask
 from dpvp_training.envs.problem import Geometry, Problem
 from dpvp_training.envs.registry import load_problem, problem_names
 from dpvp_training.envs.system import SystemTask
@@ -108,7 +109,7 @@ def test_hessians_are_exact_where_all_costs_vanish(problem: Problem, ocp: Ocp, s
     x, goal = draws(problem)[0]
     x = equilibrium(problem, space, x, goal)
     ocp.aim(x, goal)
-    u = ocp.gravity(x)
+    u = problem.geometry.feedforward(torch.from_numpy(x[None]), torch.from_numpy(goal[None])).numpy()[0]
     for model, controls in ((ocp.problem.runningModels[0], (u,)), (ocp.problem.terminalModel, ())):
         data, moved = model.createData(), model.createData()
         model.calc(data, x, *controls)
@@ -200,9 +201,11 @@ def test_torch_says_the_same(problem: Problem, ocp: Ocp):
     )
     expected = torch.from_numpy(np.stack([task.residual(a, b)[0] for a, b in draws(problem)]))
     torch.testing.assert_close(geometry.residual(x, goal), expected, rtol=0.0, atol=1e-12)
-    # at rest a control carries the posture, whatever the velocity is
-    carrying = torch.from_numpy(np.stack([ocp.gravity(a) for a, _ in draws(problem)]))
-    torch.testing.assert_close(geometry.feedforward(x, goal), carrying, rtol=0.0, atol=1e-10)
+    if isinstance(task, TrackTask):  # what goes on is taken along, wherever the state is
+        forward = [task.reference(b, 1).us[0] for _, b in draws(problem)]
+    else:  # at rest a control carries the posture, whatever the velocity is
+        forward = [ocp.gravity(a) for a, _ in draws(problem)]
+    torch.testing.assert_close(geometry.feedforward(x, goal), torch.from_numpy(np.stack(forward)), rtol=0.0, atol=1e-10)
     assert list(geometry.parameters()) == []
     single = load_problem(problem.name).geometry.float()
     assert single.residual(x.float(), goal.float()).dtype == torch.float32

@@ -719,3 +719,38 @@ class TestLockStep:
         assert answer is not None
         np.testing.assert_array_equal(answer.command.x0, here)
         assert bench.solver.posts[-1][3]
+
+
+class TestTime:
+    """What goes on while the loop works: goals that move, and the time that an answer takes."""
+
+    def test_commands_are_ahead_of_their_states_by_the_lead(self, goal: Array) -> None:
+        scenario = load_scenario("kuka_reach", ("loop.lead=0.012",))
+        bench = Bench(scenario, goal)
+        command, plan = bench.tracking().command, bench.loop.plan
+        assert plan is not None
+        np.testing.assert_array_equal(command.x0, plan.at(plan.t0 + 0.012))
+        assert command.t == pytest.approx(plan.t0 + 0.012)
+        timeout = scenario.config.feedback.command_timeout
+        assert timeout is not None
+        assert command.valid_until == pytest.approx(plan.t0 + timeout), "no longer valid than it would be without"
+
+    def test_in_lock_step_no_time_passes(self, goal: Array) -> None:
+        bench = Bench(load_scenario("kuka_reach", ("loop.lead=0.012",)), goal)
+        bench.loop.ask(TRACK)
+        bench.solver.lock_step = bench.solver.answer
+        answer = bench.loop.step(State(0.0, bench.x))
+        assert answer is not None
+        np.testing.assert_array_equal(answer.command.x0, bench.x)
+
+    def test_the_goal_is_where_it_is_at_the_time_of_the_state(self) -> None:
+        scenario = load_scenario("leg_track")
+        task, period = scenario.task, 0.25  # of a second: a quarter of the way around
+        bench = Bench.__new__(Bench)
+        bench.clock, bench.solvers = Clock(), []
+        bench.loop = MpcLoop(scenario, bench.start, clock=bench.clock)  # type: ignore[arg-type]
+        goal = bench.loop.aim(scenario.goal)
+        on_path = task.reference(task.later(goal, period), 0).xs[0]  # type: ignore[attr-defined]
+        bench.loop.sense(State(period, on_path))
+        assert float(bench.loop.report()["goal_error"]) == pytest.approx(0.0, abs=1e-5)
+        assert task.error(on_path, goal) > 0.01

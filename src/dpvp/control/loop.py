@@ -129,7 +129,7 @@ class MpcLoop:
     def poll(self) -> Answer | None:
         """Take a plan, if there is a new one, and return the command that follows from it while tracking."""
         plan = self.solver.take()
-        return None if plan is None else self._follow(plan)
+        return None if plan is None else self._follow(plan, self._limits.lead)
 
     def step(self, state: State) -> Answer | None:
         """Answer one state and wait for it: the loop in lock-step with its plant."""
@@ -142,7 +142,7 @@ class MpcLoop:
         if self.decision.solve and self._posted is self._state:
             plan = self.solver.wait(LOCK_STEP_PATIENCE)
             self._state_at = self._clock()
-            return held if plan is None else self._follow(plan) or held
+            return held if plan is None else self._follow(plan, 0.0) or held  # the plant waits: no time passes
         return held
 
     def close(self) -> None:
@@ -216,8 +216,8 @@ class MpcLoop:
         self.solver.post(self._state.x, self.goal, self._state.t, fresh=self._fresh)
         self._posted, self._fresh = self._state, False
 
-    def _follow(self, plan: Plan) -> Answer | None:
-        """Count and judge a plan; command it, or the last usable one where it cannot be followed."""
+    def _follow(self, plan: Plan, lead: float) -> Answer | None:
+        """Count and judge a plan; command what it, or the last usable one, says `lead` seconds after its state."""
         state, self._posted = self._posted, None
         self.counters.plans += 1
         self.counters.guesses[plan.guess] += 1
@@ -232,7 +232,6 @@ class MpcLoop:
             self.counters.rejected[plan.status.name] += 1
         if self.decision.state is not LoopState.TRACK or self.plan is None:
             return None
-        lead = self._limits.lead
         command = self.plan.command(state.t + lead, self._valid_for - lead)
         return self._checked(command, state, plan if plan.status.usable else None)
 

@@ -70,10 +70,10 @@ class PlanarLeg:
     def postures(self, points: Array) -> Array:
         """Return the postures (n, 2), rad, in which the tip is at points (n, 3), m; NaN where none is."""
         z, (a, b) = self._complex(points - self.origin), np.abs(self.links)
-        with np.errstate(invalid="ignore", divide="ignore"):
+        with np.errstate(invalid="ignore"):
             bent = np.arccos((np.abs(z) ** 2 - a**2 - b**2) / (2.0 * a * b))
-        second = self.side * bent - self.bend
-        first = np.angle(z / (self.links[0] + self.links[1] * np.exp(1j * second)))
+            second = self.side * bent - self.bend
+            first = np.angle(z / (self.links[0] + self.links[1] * np.exp(1j * second)))
         return np.stack([first, self.sense * second], axis=1)
 
     def _complex(self, vectors: Array) -> Array:
