@@ -1,10 +1,11 @@
-"""worlds/env.py: a robot of a scenario as an environment of gymnasium, on the Kuka reach."""
+"""worlds/env.py: the robot of a scenario as an environment of gymnasium."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
+import crocoddyl
 import gymnasium
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from dpvp.errors import ConfigError, EnvironmentProblem, GoalError, MessageError
 from dpvp.learned.artifact import artifact_folder, load_artifact
 from dpvp.learned.policy import Policy
 from dpvp.robot import Robot
-from dpvp.tasks.task import Task
+from dpvp.tasks.task import Task, TerminalWeights
 from dpvp.worlds.env import FAR, HEIGHT, WIDTH, Env
 from dpvp.worlds.mujoco import MujocoWorld
 
@@ -164,9 +165,9 @@ def test_the_goal_is_reached_where_the_task_says_so(env: Env, at_rest: Array, ro
     assert reward == pytest.approx(0.0, abs=1e-9)
 
 
-def test_the_learned_policy_earns_much_more_than_chance(env: Env) -> None:
+def test_the_learned_policy_earns_much_more_than_chance_and_than_nothing(env: Env) -> None:
     policy = Policy(load_artifact(artifact_folder("kuka_reach"), env.task.robot, env.task))
-    rng, earned, by_chance, nearer = np.random.default_rng(0), 0.0, 0.0, []
+    rng, earned, by_chance, by_rest, nearer = np.random.default_rng(0), 0.0, 0.0, 0.0, []
     for seed in range(3):
         _, begin = env.reset(seed=seed)
         for _ in range(150):
@@ -175,8 +176,30 @@ def test_the_learned_policy_earns_much_more_than_chance(env: Env) -> None:
         nearer.append(info["error"] / begin["error"])
         env.reset(seed=seed)
         by_chance += sum(env.step(rng.uniform(-1, 1, 7))[1] for _ in range(150))
+        env.reset(seed=seed)
+        by_rest += sum(env.step(np.zeros(7))[1] for _ in range(150))
+    assert earned > 0.5 * by_rest
     assert earned > 0.05 * by_chance
     assert max(nearer) < 0.2
+
+
+def test_a_plan_along_a_path_that_goes_on_earns_minus_its_cost() -> None:
+    """Feed-forward and gains of the leg's own problem, from a start beside the path, in MuJoCo."""
+    env = Env("leg_track")
+    env.reset(seed=0)
+    nodes, goal = 150, env.goal
+    reference, ocp = env.task.reference(goal, nodes), env.task.ocp(nodes, TerminalWeights())
+    ocp.aim(env.x, goal)
+    solver = crocoddyl.SolverFDDP(ocp.problem)
+    assert solver.solve([env.x, *reference.xs[1:]], list(reference.us[:nodes]), 100, False)
+    earned, errors = 0.0, []
+    for x, u, gain in zip(solver.xs, solver.us, solver.K, strict=False):
+        _, reward, _, _, info = env.step(env.action(u + gain @ (np.array(x) - env.x)))
+        earned += reward
+        errors.append(info["error"])
+    assert max(errors[50:]) < env.task.tolerance
+    assert info["is_success"]
+    assert -earned == pytest.approx(solver.cost, rel=0.3)
 
 
 class TestPictures:

@@ -61,7 +61,7 @@ class TaskEnv(gymnasium.Env[Numbers, Numbers]):
         self._span, self._limit = np.array(span, dtype=np.float64), np.array(limit, dtype=np.float64)
         self._ocp = task.ocp(1, TerminalWeights())
         rng = np.random.default_rng(0)
-        self.x, self.goal = task.sample_start(rng), task.sample_goal(rng)
+        self._be(task.sample_start(rng), task.sample_goal(rng))
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, self._span.shape)
         self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, self._observe().shape)
 
@@ -81,8 +81,8 @@ class TaskEnv(gymnasium.Env[Numbers, Numbers]):
         start, goal = given.pop("start", None), given.pop("goal", None)
         if given:
             raise MessageError(f"reset: unknown options {sorted(given)}; known are start and goal")
-        self.x = self.task.sample_start(self.np_random) if start is None else self._finite("start", start, self.x.shape)
-        self.goal = self.task.sample_goal(self.np_random) if goal is None else self.task.check_goal(goal)
+        x = self.task.sample_start(self.np_random) if start is None else self._finite("start", start, self.x.shape)
+        self._be(x, self.task.sample_goal(self.np_random) if goal is None else self.task.check_goal(goal))
         return self._observe(), self._info()
 
     def step(self, action: ArrayLike) -> tuple[Numbers, float, bool, bool, Info]:
@@ -92,12 +92,10 @@ class TaskEnv(gymnasium.Env[Numbers, Numbers]):
             MessageError: the action is not finite or has another size.
         """
         u = self.control(action)
-        self._ocp.aim(self.x, self.goal)
         planned, cost = self._ocp.step(self.x, u)
         after = self._moved(u, planned)
         diverged = not np.all(np.abs(after) < FAR)  # so that NaN has, too
-        self.x = self.x if diverged else after
-        self.goal = self.task.later(self.goal, self.task.dt)
+        self._be(self.x if diverged else after, self.task.later(self.goal, self.task.dt))
         return self._observe(), -cost, diverged, False, self._info()
 
     def control(self, action: ArrayLike) -> Array:
@@ -109,6 +107,11 @@ class TaskEnv(gymnasium.Env[Numbers, Numbers]):
         """Return the action (nu,) that comes nearest to `control` (nu,), such as that of a policy of dpvp's."""
         added = self._finite("control", control, self._span.shape) - self._ocp.gravity(self.x)
         return np.clip(added / self._span, -1.0, 1.0).astype(np.float32)
+
+    def _be(self, x: Array, goal: Array) -> None:
+        """Be in the (nx,) state `x`, with the goal as it is then."""
+        self.x, self.goal = x, goal
+        self._ocp.aim(x, goal)
 
     def _moved(self, u: Array, planned: Array) -> Array:
         """Return the state (nx,) after a node of control `u` (nu,), which the problem expects to be `planned`."""
