@@ -14,6 +14,7 @@ import pytest
 import torch
 
 import networks
+from dpvp.config import share_directory
 from dpvp.errors import EnvironmentProblem
 from dpvp.learned.artifact import load_artifact
 from dpvp.learned.contract import ArtifactError, Box, EnsembleSpec, Metric, RangesSpec, TrainingSpec
@@ -96,6 +97,17 @@ class TestArtifact:
             model = onnx.load_model(file)
             assert all(not tensor.external_data for tensor in model.graph.initializer)
             assert [(opset.domain, opset.version) for opset in model.opset_import] == [("", 18)]
+
+    def test_graphs_do_not_say_where_they_were_made(self, written: Path) -> None:
+        """The same network is the same file, whoever exports it; the exporter notes source lines of every node."""
+        for file in written.glob("*.onnx"):
+            assert b".py" not in file.read_bytes()
+
+    @pytest.mark.parametrize("folder", sorted((share_directory() / "config/artifacts").iterdir()), ids=lambda f: f.name)
+    def test_neither_do_those_that_come_with_dpvp(self, folder: Path) -> None:
+        graphs = sorted(folder.glob("*.onnx"))
+        assert graphs
+        assert all(b".py" not in file.read_bytes() for file in graphs)
 
     def test_recorded_pairs_are_states_and_goals_of_the_task(self, written: Path, tmp_path: Path, task: Task) -> None:
         def content(seed: int) -> str:
