@@ -74,7 +74,7 @@ def validate(model: type[ConfigT], content: dict[str, Any], file: Path | str) ->
         return model.model_validate(content)
     except pydantic.ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "(root)"
+        key = ".".join(map(str, _as_written(first["loc"], content))) or "(root)"
         expected = first["msg"]
         if first["type"] == "extra_forbidden":
             known = sorted(_fields_at(model, first["loc"][:-1]))
@@ -111,15 +111,25 @@ def load(model: type[ConfigT], file: Path) -> ConfigT:
 
 def _fields_at(model: type[pydantic.BaseModel], path: tuple[int | str, ...]) -> list[str]:
     """Names of the fields that are allowed at `path` inside `model` (best effort, for messages)."""
-    here: Any = model
+    here: list[type[pydantic.BaseModel]] = [model]
     for part in path:
-        if isinstance(part, int):
+        of_kind = [m for m in here if "kind" in m.model_fields and m.model_fields["kind"].default == part]
+        kinds = [m.model_fields[part].annotation for m in here if part in m.model_fields]
+        below = [t for kind in kinds for t in (kind, *getattr(kind, "__args__", ())) if _is_model(t)]
+        here = of_kind or below or here
+    return [name for m in here for name in m.model_fields]
+
+
+def _as_written(path: tuple[int | str, ...], content: Any) -> list[int | str]:
+    """Return `path` as it is in the file: pydantic adds the `kind` by which it has chosen among models."""
+    written: list[int | str] = []
+    for part in path:
+        if isinstance(content, dict) and part not in content and part == content.get("kind"):
             continue
-        field = getattr(here, "model_fields", {}).get(part)
-        if field is None:
-            continue
-        here = next((t for t in (field.annotation, *getattr(field.annotation, "__args__", ())) if _is_model(t)), here)
-    return list(getattr(here, "model_fields", {}))
+        written.append(part)
+        known = (isinstance(content, dict) and part in content) or (isinstance(content, list) and isinstance(part, int))
+        content = content[part] if known else None
+    return written
 
 
 def _is_model(candidate: object) -> bool:

@@ -66,6 +66,15 @@ class RatesConfig(Config):
     joint_states: float = Field(100.0, gt=0, le=10000, description="`joint_states` messages of the simulated plant")
 
 
+class ObserverConfig(Config):
+    """Torques that the model does not know, which the loop takes off its feed-forward; see `TorqueObserver`."""
+
+    bandwidth: float = Field(
+        0.0, ge=0, le=50, description="disturbances slower than this are made up for, rad/s; 0: none"
+    )
+    share: Share = Field(0.15, description="of the effort limits, that at most is made up for")
+
+
 class LoopConfig(Config):
     """When the loop stops trusting what it has."""
 
@@ -77,6 +86,7 @@ class LoopConfig(Config):
         description="commands are what the plan says so long after its state: about the time until the middle of the "
         "span in which the command is in force, s",
     )
+    observer: ObserverConfig = ObserverConfig()
     solver_timeout: Seconds = Field(1.0, description="a solver that is silent for so long is started again, s")
 
 

@@ -56,7 +56,9 @@ def close(found: Array, expected: Array) -> None:
 
 
 def equilibrium(problem: Problem, space: crocoddyl.StateAbstract, x: Array, goal: Array) -> Array:
-    """The state near `x` in which the residual and what has to rest vanish, by Gauss-Newton."""
+    """The state near `x` in which the residual and what has to rest vanish, by Gauss-Newton; a leg has it."""
+    if isinstance(problem.task, TrackTask):
+        return problem.task.reference(goal, 0).xs[0]
     task, rest = problem.task, list(problem.task.rest)
     for _ in range(100):
         e, jacobian = task.residual(x, goal)
@@ -64,6 +66,10 @@ def equilibrium(problem: Problem, space: crocoddyl.StateAbstract, x: Array, goal
         step = np.linalg.pinv(np.vstack([jacobian, np.eye(space.ndx)[rest]])) @ z
         x = space.integrate(x, -step * min(1.0, 0.2 / max(1e-9, float(np.linalg.norm(step)))))
     return np.asarray(x)
+
+
+def feedforward(problem: Problem, x: Array, goal: Array) -> Array:
+    return problem.geometry.feedforward(torch.from_numpy(x[None]), torch.from_numpy(goal[None])).numpy()[0]
 
 
 def test_sizes_and_names_fit(problem: Problem, ocp: Ocp, space: crocoddyl.StateAbstract):
@@ -106,18 +112,19 @@ def test_running_nodes_have_the_derivatives_of_finite_differences(
 
 
 def test_hessians_are_exact_where_all_costs_vanish(problem: Problem, ocp: Ocp, space: crocoddyl.StateAbstract):
-    x, goal = draws(problem)[0]
-    x = equilibrium(problem, space, x, goal)
+    start, goal = draws(problem)[0]
+    x = equilibrium(problem, space, start, goal)
+    last = equilibrium(problem, space, start, problem.task.later(goal, ocp.horizon * ocp.dt))
     ocp.aim(x, goal)
-    u = problem.geometry.feedforward(torch.from_numpy(x[None]), torch.from_numpy(goal[None])).numpy()[0]
-    for model, controls in ((ocp.problem.runningModels[0], (u,)), (ocp.problem.terminalModel, ())):
+    running = ocp.problem.runningModels[0], x, (feedforward(problem, x, goal),)
+    for model, at, controls in (running, (ocp.problem.terminalModel, last, ())):
         data, moved = model.createData(), model.createData()
-        model.calc(data, x, *controls)
-        model.calcDiff(data, x, *controls)
+        model.calc(data, at, *controls)
+        model.calcDiff(data, at, *controls)
 
-        def gradient(dx: Array, model=model, moved=moved, controls=controls) -> Array:
-            model.calc(moved, space.integrate(x, dx), *controls)
-            model.calcDiff(moved, space.integrate(x, dx), *controls)
+        def gradient(dx: Array, at: Array = at, model=model, moved=moved, controls=controls) -> Array:
+            model.calc(moved, space.integrate(at, dx), *controls)
+            model.calcDiff(moved, space.integrate(at, dx), *controls)
             return np.array(moved.Lx)
 
         close(data.Lxx, slope(gradient, space.ndx))
@@ -152,22 +159,24 @@ def test_the_problem_ends_with_the_terminal_model_of_its_weights(problem: Proble
     data, last = model.createData(), ocp.problem.terminalModel.createData()
     for x, goal in draws(problem):
         ocp.aim(x, goal)
-        aimed.reference = goal
+        there = problem.task.later(goal, ocp.horizon * ocp.dt)
+        aimed.reference = there
         model.calc(data, x)
         ocp.problem.terminalModel.calc(last, x)
         assert last.cost == pytest.approx(data.cost)
-        e, _ = problem.task.residual(x, goal)
+        e, _ = problem.task.residual(x, there)
         assert (data.cost > 0.0) == bool(np.any(e))
 
 
-def test_at_the_equilibrium_the_control_at_rest_keeps_still_and_costs_nothing(
+def test_at_the_equilibrium_the_feed_forward_keeps_to_it_and_costs_nothing(
     problem: Problem, ocp: Ocp, space: crocoddyl.StateAbstract
 ):
     for start, goal in draws(problem, 3):
         x = equilibrium(problem, space, start, goal)
         ocp.aim(x, goal)
-        after, cost = ocp.step(x, ocp.gravity(x))
-        assert np.abs(space.diff(x, after)).max() < 1e-9
+        after, cost = ocp.step(x, feedforward(problem, x, goal))
+        ahead = equilibrium(problem, space, x, problem.task.later(goal, ocp.dt))
+        assert np.abs(space.diff(ahead, after)).max() < 1e-9
         assert 0.0 <= cost < 1e-12
         assert problem.task.reached(x, goal)
         assert problem.task.error(x, goal) < 1e-7
@@ -177,8 +186,8 @@ def test_at_the_equilibrium_the_control_at_rest_keeps_still_and_costs_nothing(
 def test_where_the_residual_says_all_it_vanishes_at_the_equilibrium_only(
     problem: Problem, space: crocoddyl.StateAbstract
 ):
-    if problem.task.rest:
-        pytest.skip("what has to rest is not in the residual")
+    if problem.task.rest or isinstance(problem.task, TrackTask):
+        pytest.skip("what has to rest is not in the residual, or a place has two postures")
     rng, goal = np.random.default_rng(7), problem.goal
     x = equilibrium(problem, space, space.zero(), goal)
     e, jacobian = problem.task.residual(x, goal)
@@ -224,16 +233,17 @@ def test_torch_exports():
                 answers += [geometry.features(x, goal), geometry.feedforward(x, goal)]
             return answers
 
+    # ONNX Runtime has no inverse cosine in double precision
     problems = [load_problem(name) for name in problem_names()]
-    module = Everything([problem.geometry for problem in problems]).eval()
-    asked = tuple(torch.from_numpy(part[None]) for problem in problems for part in draws(problem)[0])
+    module = Everything([problem.geometry for problem in problems]).eval().float()
+    asked = tuple(torch.from_numpy(part[None]).float() for problem in problems for part in draws(problem)[0])
     program = torch.onnx.export(module, asked, dynamo=True, opset_version=18, verbose=False)
     session = onnxruntime.InferenceSession(program.model_proto.SerializeToString(), providers=["CPUExecutionProvider"])
     names = [entry.name for entry in program.model_proto.graph.input]
     given = {name: part.numpy() for name, part in zip(names, asked, strict=True)}
     answers = session.run(None, {entry.name: given[entry.name] for entry in session.get_inputs()})
     for answer, wanted in zip(answers, module(*asked), strict=True):
-        np.testing.assert_allclose(answer, wanted.numpy(), atol=1e-10)
+        np.testing.assert_allclose(answer, wanted.numpy(), rtol=1e-4, atol=1e-4)
 
 
 def test_samples_are_inside_the_bounds_and_come_again_with_the_seed(problem: Problem, space: crocoddyl.StateAbstract):

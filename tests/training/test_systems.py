@@ -158,7 +158,7 @@ def test_unknown_problems_are_refused_with_those_there_are():
 
 
 def test_a_scenario_whose_task_has_no_geometry_is_refused(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(registry, "_GEOMETRIES", {})
+    monkeypatch.setattr(registry, "_geometry", lambda task: None)
     with pytest.raises(ConfigError, match=r"task.kind = 'reach'"):
         load_problem("kuka_reach")
 

@@ -121,6 +121,12 @@ class Bench:
         return answer
 
 
+@pytest.fixture(scope="session")
+def scenario() -> Scenario:
+    """Commands are those of plans; what the torque observer takes off them is looked at by itself."""
+    return load_scenario("kuka_reach", ("loop.observer.bandwidth=0",))
+
+
 @pytest.fixture
 def bench(scenario: Scenario, goal: Array) -> Bench:
     return Bench(scenario, goal)
@@ -719,6 +725,19 @@ class TestLockStep:
         assert answer is not None
         np.testing.assert_array_equal(answer.command.x0, here)
         assert bench.solver.posts[-1][3]
+
+
+def test_what_the_model_does_not_know_is_taken_off_the_feed_forward(goal: Array, robot: Robot) -> None:
+    bench = Bench(load_scenario("kuka_reach", ("loop.observer.bandwidth=5",)), goal)
+    bench.tracking()
+    bench.period(bench.x + np.repeat([0.0, 0.05], 7))  # it sped up as no plan of its own would have made it
+    bench.solver.answer()
+    answer = bench.loop.poll()
+    assert answer is not None
+    assert answer.plan is not None
+    off = answer.plan.us[0] - answer.command.u0
+    assert np.abs(off).max() > 0.1
+    assert (np.abs(off) <= 0.15 * robot.limits.effort + 1e-9).all()
 
 
 class TestTime:

@@ -16,7 +16,8 @@ from unlearned import UNLEARNED
 
 @pytest.fixture(scope="module")
 def scenario() -> Scenario:
-    return load_scenario("kuka_reach", UNLEARNED)
+    """The observer would make up for what is wrong here on purpose."""
+    return load_scenario("kuka_reach", (*UNLEARNED, "loop.observer.bandwidth=0"))
 
 
 class Recorder:

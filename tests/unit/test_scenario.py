@@ -111,6 +111,8 @@ class TestOverrides:
             ("task.goal=[0.5, 0.1]", "task.goal = .*at least 3 items"),
             ("task.weights.velocity_scale=[1, 1]", "task.weights.velocity_scale = .*needs 7 numbers"),
             ("task.starts.centre=[0]", "task.starts.centre = .*needs 7 numbers"),
+            ("task.weights.gaol=1", "task.weights.gaol = 1: unknown key; known here: .*velocity_scale"),
+            ("task.kind=fly", "task = .*'fly'.*'reach', 'track'"),
             ("rates.plan=0", "rates.plan = 0"),
             ("robot.name=iiwa7", "robot = 'iiwa7': must be one of .*iiwa14"),
         ],
@@ -118,6 +120,10 @@ class TestOverrides:
     def test_mistakes_are_named(self, override: str, message: str) -> None:
         with pytest.raises(ConfigError, match=message):
             load_scenario("kuka_reach", (override,))
+
+    def test_keys_of_a_task_are_those_of_its_kind(self) -> None:
+        with pytest.raises(ConfigError, match=r"task.weights.gaol = 1: unknown key; known here: effort, effort_limit"):
+            load_scenario("leg_track", ("task.weights.gaol=1",))
 
     def test_errors_name_the_file(self, tmp_path: Path) -> None:
         file = tmp_path / "mine.yaml"

@@ -140,8 +140,8 @@ class TestTask:
         [
             ([0.0, 0.1], "phase"),
             ([0.0, np.nan, 0.05], "NaN"),
-            ([0.0, 0.5, 0.05], "length of the path = 0.500 m is outside"),
-            ([0.0, 0.1, 0.5], "height of the path"),
+            ([0.0, 0.5, 0.05], "goal length = 0.500 m is outside"),
+            ([0.0, 0.1, 0.5], "goal height = 0.500"),
         ],
     )
     def test_goals_that_cannot_be(self, task: TrackTask, goal: list[float], reason: str) -> None:

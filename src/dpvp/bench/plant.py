@@ -17,6 +17,7 @@ import numpy as np
 from dpvp.bench.follower import Follower
 from dpvp.control.feedback import FeedbackLaw, FeedbackTiming
 from dpvp.control.guard import check_command
+from dpvp.control.observer import TorqueObserver
 from dpvp.errors import ModelMismatchError
 from dpvp.plan import Array, Command, Plan
 from dpvp.planning.build import build_planning
@@ -49,6 +50,7 @@ class Disturbance:
         payload: the mass of what is at the end effector is wrong by up to this share.
         mass: every other link's mass is wrong by up to this share.
         inertia: every link's inertia about its centre is wrong by up to this share.
+        friction: Coulomb friction of every joint, of which the planner knows nothing, up to this, Nm.
         noise: standard deviation of white noise on the torques at the plant's rate, as a share of each joint's limit.
         sensor_delay: age of what the sensor shows, s.
         plan_delay: from asking for a plan to following it, s; one plan period where it is None.
@@ -58,6 +60,7 @@ class Disturbance:
     payload: float = 0.0
     mass: float = 0.0
     inertia: float = 0.0
+    friction: float = 0.0
     noise: float = 0.0
     sensor_delay: float = 0.0
     plan_delay: float | None = None
@@ -127,6 +130,7 @@ class DisturbedLoop:
         task, config = self.scenario.task, self.scenario.config
         plant = _Plant(self.scenario, start, disturbance, rng)
         follower = Follower(self.scenario.robot, config.loop.plan_timeout, config.loop.lead)
+        observer = TorqueObserver(self.scenario.robot, config.loop.observer.bandwidth, config.loop.observer.share)
         plans, samples = list[Plan](), list[tuple[float, float, bool]]()
         every = max(1, round(config.rates.feedback / config.rates.plan))
         for step in range(round(seconds * config.rates.feedback)):
@@ -135,7 +139,8 @@ class DisturbedLoop:
                 now = task.later(goal, plant.t)
                 samples.append((plant.t, task.error(plant.x, now), task.reached(plant.x, now)))
                 plans.append(self._planning.plan(plant.shown, goal, plant.t, plans[-1] if plans else None))
-                plant.send(follower.command(plans[-1], plant.shown))
+                observer.sense(plant.t, plant.shown)
+                plant.send(observer.corrected(follower.command(plans[-1], plant.shown)))
             plant.step()
         t, error, reached = (np.array(column) for column in zip(*samples, strict=True))
         return Course(
@@ -208,4 +213,5 @@ class _Plant:
         share[self._tip] = wrong.payload
         model.body_mass *= 1.0 + share * self._rng.uniform(-1.0, 1.0, model.nbody)
         model.body_inertia *= 1.0 + wrong.inertia * self._rng.uniform(-1.0, 1.0, (model.nbody, 1))
+        model.dof_frictionloss += wrong.friction * self._rng.uniform(0.0, 1.0, model.nv)
         mujoco.mj_setConst(model, self._world.data)

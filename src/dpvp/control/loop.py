@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dpvp.control.guard import check_command, hold_command
+from dpvp.control.observer import TorqueObserver
 from dpvp.control.supervisor import Decision, Health, LoopState, Reason, decide
 from dpvp.errors import MessageError
 from dpvp.plan import Array, Command, Plan, State
@@ -69,6 +70,8 @@ class MpcLoop:
         """Start the solver; `start_solver` is called again whenever it has to be replaced."""
         self._scenario, self._robot, self._limits = scenario, scenario.robot, scenario.config.loop
         self._start_solver, self._clock = start_solver, clock
+        observer = self._limits.observer
+        self._observer = TorqueObserver(self._robot, observer.bandwidth, observer.share)
         self.solver = start_solver()
         self.counters = LoopCounters()
         self.decision = Decision(LoopState.IDLE, Reason.ASKED, solve=False)
@@ -103,8 +106,10 @@ class MpcLoop:
         if self._jumped(state):
             logger.warning("the state jumped: holding from the new posture")
             self._forget_plans()
+            self._observer.reset()
             self._anchor = None
         self._state, self._state_at = state, self._clock()
+        self._observer.sense(state.t, state.x)
 
     def refuse_state(self, error: MessageError) -> None:
         """Count a state that could not be used."""
@@ -232,7 +237,7 @@ class MpcLoop:
             self.counters.rejected[plan.status.name] += 1
         if self.decision.state is not LoopState.TRACK or self.plan is None:
             return None
-        command = self.plan.command(state.t + lead, self._valid_for - lead)
+        command = self._observer.corrected(self.plan.command(state.t + lead, self._valid_for - lead))
         return self._checked(command, state, plan if plan.status.usable else None)
 
     def _hold(self) -> Answer | None:
@@ -241,7 +246,8 @@ class MpcLoop:
         if self._anchor is None:
             self._anchor = self._state.x.copy()
         valid_until = self._state.t + self._valid_for
-        return self._checked(hold_command(self._robot, self._anchor, self._state.t, valid_until), self._state)
+        command = hold_command(self._robot, self._anchor, self._state.t, valid_until)
+        return self._checked(self._observer.note(command), self._state)
 
     def _checked(self, command: Command, state: State, plan: Plan | None = None) -> Answer | None:
         try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import signal
 import sys
-import threading
 from collections.abc import Callable
 
 import rclpy
@@ -49,12 +48,18 @@ def run_node(make: Callable[[], Node], args: list[str] | None) -> int:
     The node has a method `spin_some(executor)`, called over and over, and `destroy_node`. EventsExecutor with
     `spin_once` is the executor that works and is the fastest in the rclpy versions we support.
     """
-    stop = threading.Event()
+    stop, node = False, None  # no threading.Event: a second signal inside its `set` would wait for the first for ever
+
+    def end(*_: object) -> None:
+        nonlocal stop
+        first, stop = not stop, True
+        if first and node is None:  # making one may take a minute, and there is nothing yet to leave in good order
+            raise KeyboardInterrupt
+
     for sign in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(sign, lambda *_: stop.set())
-    hold_lifeline()
-    node = None
+        signal.signal(sign, end)
     try:
+        hold_lifeline()
         # not rclpy's signal handlers: they close the graph before the node can leave the robot in a safe state
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
         node = make()
@@ -62,8 +67,10 @@ def run_node(make: Callable[[], Node], args: list[str] | None) -> int:
         logging.getLogger("dpvp").setLevel(logging.INFO)
         executor = EventsExecutor()
         executor.add_node(node)
-        while rclpy.ok() and not stop.is_set():
+        while rclpy.ok() and not stop:
             node.spin_some(executor)
+    except KeyboardInterrupt:
+        return 0
     except DpvpError as error:
         sys.stderr.write(f"{error}\n")  # there may be no ROS to log to
         return 2

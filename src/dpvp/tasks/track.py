@@ -194,7 +194,7 @@ class TrackTask:
             ("length", "height"), numbers[1:], (self.config.lengths, self.config.heights), strict=True
         ):
             if not low <= value <= high:
-                raise GoalError(f"{name} of the path = {value:.3f} m is outside [{low:.3f}, {high:.3f}] m")
+                raise GoalError(f"goal {name} = {value:.3f} m is outside [{low:.3f}, {high:.3f}] m")
         distances = self.leg.distance(self._path(np.linspace(0.0, 2.0 * np.pi, 73), numbers))
         (near, far), least, most = self.leg.reach, float(distances.min()), float(distances.max())
         if not near / STRETCHED < least <= most < STRETCHED * far:

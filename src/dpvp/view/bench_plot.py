@@ -191,8 +191,12 @@ def _draw_legend(figure: Figure, rows: Sequence[Row]) -> None:
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), handlelength=1.9, columnspacing=1.4)
 
 
-def _ways(rates: Sequence[Row]) -> list[tuple[str, int, str]]:
-    return list(dict.fromkeys((row["planner"], row["horizon"], row["terminal"]) for row in rates))
+def _way(row: Row) -> tuple[str, int, str, bool]:
+    return row["planner"], row["horizon"], row["terminal"], "policy" in row.get("guesses", ())
+
+
+def _ways(rates: Sequence[Row]) -> list[tuple[str, int, str, bool]]:
+    return list(dict.fromkeys(map(_way, rates)))
 
 
 def _draw_rates(axis: Axes, rates: Sequence[Row]) -> None:
@@ -205,12 +209,13 @@ def _draw_rates(axis: Axes, rates: Sequence[Row]) -> None:
         return
     shares = np.full((len(ways), len(hertz)), np.nan)
     for row in rates:
-        cell = ways.index((row["planner"], row["horizon"], row["terminal"])), hertz.index(row["hz"])
+        cell = ways.index(_way(row)), hertz.index(row["hz"])
         known = row["missed_share"] is not None
         shares[cell] = row["missed_share"] if known else 1.0
         axis.text(*cell[::-1], _cell_text(row), ha="center", va="center", fontsize=8.5, linespacing=1.35)
     axis.imshow(shares, cmap=_MISSED, norm=PowerNorm(0.45, 0.0, 1.0), aspect="auto")
-    axis.set_yticks(range(len(ways)), [f"{planner}, {nodes} nodes,\n{_ENDS[end]}" for planner, nodes, end in ways])
+    names = [f"{kind}, {nodes} nodes,\n{_ENDS[end]}{', policy' if policy else ''}" for kind, nodes, end, policy in ways]
+    axis.set_yticks(range(len(ways)), names)
     peers = {row["hz"] for row in rates if row["label"]}
     names = [f"{hz:g} Hz" + (" (agimus_controller's rate)" if hz in peers else "") for hz in hertz]
     axis.set_xticks(range(len(hertz)), names)

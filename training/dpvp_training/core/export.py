@@ -181,9 +181,10 @@ def _export(request: bytes, output_names: tuple[str, ...]) -> tuple[str, bytes]:
             verbose=False,
         )
         assert program is not None  # with dynamo there always is one
-        _forget_origin(program.model_proto)
-        onnx.checker.check_model(program.model_proto, full_check=True)
-        content = program.model_proto.SerializeToString()
+        model = program.model_proto  # a new one at every look
+        _forget_origin(model)
+        onnx.checker.check_model(model, full_check=True)
+        content = model.SerializeToString()
         return _disagreement(module, example, output_names, content), content
     except Exception as error:  # the exporter has no common root for what it raises
         return f"{type(error).__name__}: {' '.join(str(error).split())[:1000]}", b""

@@ -60,7 +60,8 @@ class TrackGeometry(Geometry):
         y = (self._place(goal, node) - self.origin) @ self.plane.T
         real, imaginary = y[:, 0], y[:, 1]
         a, b = abs(self._first), abs(self._second)
-        bent = torch.acos((real * real + imaginary * imaginary - a * a - b * b) / (2.0 * a * b))
+        cosine = (real * real + imaginary * imaginary - a * a - b * b) / (2.0 * a * b)
+        bent = torch.acos(cosine.clamp(-1.0, 1.0))  # nobody asks beyond the reach: any number will do
         second = self._side * bent - self._bend
         # z / (w_1 + w_2 exp(i q_2)): its angle is that of z times the conjugate of the denominator
         cos, sin = torch.cos(second), torch.sin(second)

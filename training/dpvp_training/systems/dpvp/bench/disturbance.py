@@ -88,11 +88,12 @@ class _Item:
 def run(args: Args) -> int:
     """Measure; exit code 0."""
     scenario = load_scenario(args.task, args.set)
-    folder = artifact_folder(args.artifact or scenario.config.artifact or scenario.name).resolve()
+    artifact = args.artifact or scenario.config.artifact or scenario.name
+    folder = artifact_folder(artifact).resolve()
     scenario = Scenario(scenario.name, scenario.config.model_copy(update={"artifact": str(folder)}), scenario.file)
     jobs = {name: Job.of(scenario, way) for name, way in _ways(scenario).items()}
     file = output(args.json, "disturbance", scenario.name)
-    results = Results(file, "disturbance", _conditions(args, scenario))
+    results = Results(file, "disturbance", {"artifact": artifact} | _conditions(args, scenario))
     times = PUSH_TIMES[: args.pushes]
     if times:
         function = functools.partial(_pushed, times=times, plan_delay=args.plan_delay)
@@ -164,7 +165,6 @@ def _conditions(args: Args, scenario: Scenario) -> dict[str, object]:
     rates, limit, success = scenario.config.rates, scenario.config.run, _reach(scenario).success
     return {
         "task": scenario.name,
-        "artifact": scenario.config.artifact,
         "planner": scenario.config.planner.kind,
         "iterations": 1,
         "plan_hz": rates.plan,

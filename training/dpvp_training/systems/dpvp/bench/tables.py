@@ -151,6 +151,15 @@ def _disturbance(content: dict[str, Any]) -> Iterator[str]:
     yield from _table(head, rows)
 
 
+def _tracking(content: dict[str, Any]) -> Iterator[str]:
+    rows = [
+        [row["way"], row["case"], str(row["runs"])]
+        + [f"{1e3 * value:.2f}" for value in (row["rms"]["mean"], row["rms"]["worst"], row["largest"]["worst"])]
+        for row in content["rows"]
+    ]
+    yield from _table(("way to plan", "plant", "runs", "rms error, mean [mm]", "worst", "largest error"), rows)
+
+
 def _seconds(value: float | None) -> str:
     return "not" if value is None else f"{value:.2f}"
 
@@ -162,6 +171,7 @@ TABLES = {
     "throughput": _throughput,
     "ablation": _ablation,
     "disturbance": _disturbance,
+    "tracking": _tracking,
 }
 # what a study sets when all its rows are there
 LAST = {
@@ -170,4 +180,5 @@ LAST = {
     "throughput": "ratio",
     "ablation": "verdict",
     "disturbance": "summary",
+    "tracking": "complete",
 }
