@@ -5,7 +5,9 @@ Needs OpenGL without a screen: EGL (`apt install libegl1 libgl1-mesa-dri`) or OS
 
 from __future__ import annotations
 
+import importlib
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -31,14 +33,14 @@ class ArmRenderer:
         Raises:
             EnvironmentProblem: there is no OpenGL to be had.
         """
-        os.environ.setdefault("MUJOCO_GL", "egl")
-        import mujoco  # reads MUJOCO_GL when it is loaded
+        import mujoco
 
         from dpvp.worlds.mujoco import MujocoWorld
 
         self._mujoco, self._world = mujoco, MujocoWorld(robot)
         self._still = np.zeros(robot.nv)
         try:
+            _leave_out_the_screen()
             self._renderer = mujoco.Renderer(self._world.model, height, width)
         except Exception as error:  # whatever the driver raises
             raise EnvironmentProblem(
@@ -73,6 +75,14 @@ class ArmRenderer:
     def close(self) -> None:
         """Close the context."""
         self._renderer.close()
+
+
+def _leave_out_the_screen() -> None:
+    """Have MuJoCo render with EGL unless MUJOCO_GL says otherwise. It has read that, and chosen, when it was loaded."""
+    if "MUJOCO_GL" not in os.environ:
+        os.environ["MUJOCO_GL"] = "egl"
+        for name in [name for name in sys.modules if name.startswith("mujoco.") and name.endswith(".gl_context")]:
+            importlib.reload(sys.modules[name])
 
 
 def save_still(picture: Picture, file: Path) -> None:

@@ -52,6 +52,7 @@ class PendulumConfig(SystemConfig):
     goals: tuple[float, ...] = Field((0.0,), description="upright alone needs no torque: zero is the only goal")
     states: tuple[float, ...] = (pi, 1.0)
     tolerance: float = Field(0.1, gt=0)
+    controls: tuple[float, ...] = Field((3.0,), description="Nm; what is beyond u_max costs, and optima have 2.7 Nm")
 
 
 class PendulumTask(SystemTask):

@@ -62,6 +62,7 @@ class QuadrotorConfig(SystemConfig):
     goals: tuple[float, ...] = (1.0, 1.0, 1.0)
     states: tuple[float, ...] = (1.0,) * 3 + (0.5,) * 3 + (1.0,) * 6
     tolerance: float = Field(0.1, gt=0)
+    controls: tuple[float, ...] = Field((3.6,) * 4, description="N: from hover down to no thrust, and as far up")
 
     @property
     def hover(self) -> float:

@@ -32,9 +32,30 @@ _SYSTEMS: dict[str, tuple[Callable[[], SystemConfig], Callable[[Any], SystemTask
 }
 
 
+def system_names() -> list[str]:
+    """Names of the benchmark systems, sorted."""
+    return sorted(_SYSTEMS)
+
+
 def problem_names() -> list[str]:
     """Names that `load_problem` knows, sorted; it also takes the path of a scenario."""
     return sorted([*_SYSTEMS, *scenario_names()])
+
+
+def load_system(name: str, overrides: tuple[str, ...] = ()) -> SystemTask:
+    """Load a benchmark system; `overrides` are `dotted.key=value` each, such as `costs.effort=0.1`.
+
+    Raises:
+        ConfigError: unknown name or key, or an unusable value.
+    """
+    if name not in _SYSTEMS:
+        raise ConfigError("training", "system", name, f"must be one of {', '.join(system_names())}")
+    make_config, make_task = _SYSTEMS[name]
+    default = make_config()
+    content = default.model_dump()
+    for text in overrides:
+        override(content, text)
+    return make_task(validate(type(default), content, name))
 
 
 def load_problem(name: str, overrides: tuple[str, ...] = ()) -> Problem:
@@ -50,7 +71,8 @@ def load_problem(name: str, overrides: tuple[str, ...] = ()) -> Problem:
         GoalError: the default goal is not one that the task accepts.
     """
     if name in _SYSTEMS:
-        return _load_system(name, overrides)
+        task = load_system(name, overrides)
+        return Problem(name, task, task.check_goal(task.config.goal), task.geometry())
     if name not in scenario_names() and not name.endswith((".yaml", ".yml")):
         expected = f"must be one of {', '.join(problem_names())} or a path to a scenario's .yaml"
         raise ConfigError("training", "task", name, expected)
@@ -65,13 +87,3 @@ def _geometry(task: Task) -> Geometry | None:
     if isinstance(task, ReachTask):
         return ReachGeometry(task.robot)
     return TrackGeometry(task) if isinstance(task, TrackTask) else None
-
-
-def _load_system(name: str, overrides: tuple[str, ...]) -> Problem:
-    make_config, make_task = _SYSTEMS[name]
-    default = make_config()
-    content = default.model_dump()
-    for text in overrides:
-        override(content, text)
-    task = make_task(validate(type(default), content, name))
-    return Problem(name, task, task.check_goal(task.config.goal), task.geometry())

@@ -31,6 +31,9 @@ class SystemConfig(Config):
     goals: tuple[float, ...] = Field(description="goals are drawn from ± this; others are refused")
     states: tuple[float, ...] = Field(description="states are drawn from ± this, in the tangent of the state")
     tolerance: float = Field(gt=0, description="largest ‖e‖ at which the goal counts as reached")
+    controls: tuple[float, ...] = Field(
+        description="what actions of the environment add at most, either way, to the control at rest; in its unit"
+    )
 
 
 class NodeData(crocoddyl.ActionDataAbstract):  # type: ignore[misc]
@@ -69,10 +72,11 @@ class SystemTask(ABC):
         """Check that `config` fits the machine, whose states are those of `space`; `scaling` is W of the terminal cost.
 
         Raises:
-            ConfigError: an array has not as many numbers as the state or the goal.
+            ConfigError: an array has not as many numbers as the state, the goal or the control.
         """
         self.config, self.dt, self.goal_size = config, config.dt, len(self.goal_layout)
-        for key, size in (("goal", self.goal_size), ("goals", self.goal_size), ("states", machine.ndx)):
+        sizes = {"goal": self.goal_size, "goals": self.goal_size, "states": machine.ndx, "controls": machine.nu}
+        for key, size in sizes.items():
             if len(values := getattr(config, key)) != size:
                 raise ConfigError(machine.name, key, values, f"needs {size} numbers")
         self.space, self._robot = space, machine

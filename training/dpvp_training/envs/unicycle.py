@@ -47,6 +47,7 @@ class UnicycleConfig(SystemConfig):
     goals: tuple[float, ...] = (0.5, 0.5, 0.5)
     states: tuple[float, ...] = (1.0, 1.0, float(np.pi))
     tolerance: float = Field(0.1, gt=0)
+    controls: tuple[float, ...] = Field((2.5, 4.0), description="m/s and rad/s; optima need 2.2 and 3.3 in 12 samples")
 
 
 class UnicycleTask(SystemTask):
