@@ -32,10 +32,9 @@ from dpvp.errors import MessageError
 from dpvp.plan import Array
 from dpvp.robot import Robot, load_robot_from
 from dpvp.ros.lifecycle import IDLE_SPIN, InterfaceNode
-from dpvp.ros.messages import Control, Sensor
+from dpvp.ros.messages import Control, Sensor, TFMessage
 from dpvp.ros.node import COMMAND, STREAM, run_node
 from dpvp.ros.odometry import (
-    TFMessage,
     contacts_of,
     estimated_sensor,
     measurement_of,

@@ -1,4 +1,4 @@
-"""The messages of linear_feedback_controller: one place that says what to do where they are missing."""
+"""Messages that are not everywhere: those of linear_feedback_controller, without which nothing works, and of tf2."""
 
 from dpvp.environment import require_messages
 
@@ -6,4 +6,9 @@ require_messages()
 
 from linear_feedback_controller_msgs.msg import Contact, Control, Sensor  # noqa: E402
 
-__all__ = ["Contact", "Control", "Sensor"]
+try:
+    from tf2_msgs.msg import TFMessage
+except ImportError:  # ROS from pip has no tf2
+    TFMessage = None
+
+__all__ = ["Contact", "Control", "Sensor", "TFMessage"]

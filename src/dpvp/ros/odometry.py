@@ -14,12 +14,7 @@ from dpvp.errors import MessageError
 from dpvp.plan import Array
 from dpvp.robot import JointMap
 from dpvp.ros.convert import seconds
-from dpvp.ros.messages import Contact, Sensor
-
-try:
-    from tf2_msgs.msg import TFMessage
-except ImportError:  # ROS from pip has no tf2
-    TFMessage = None
+from dpvp.ros.messages import Contact, Sensor, TFMessage
 
 NO_ORIENTATION = -1.0  # in the first place of its covariance: the IMU gives none (sensor_msgs/Imu)
 
