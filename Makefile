@@ -39,10 +39,12 @@ train-venv: $(VENV)/.training ## add dpvp_training and torch to .venv (CONSTRAIN
 demo: msgs ## the arm reaches for goals in MuJoCo, planned and controlled through ROS 2
 	@$(RUN) $(BIN)/dpvp demo $(SCENARIO)
 
-test: msgs train-venv ## all tests: units, contracts and training in parallel, then ROS and the closed loop one by one
+# file by file, as what a file needs is often dear to make; what takes longest comes first
+test: msgs train-venv ## all tests: two files at a time, then those over ROS one by one
 	@status=0; \
-	$(RUN) $(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow" $(PYTEST_ARGS) tests/unit tests/contracts tests/training || status=1; \
-	$(RUN) $(BIN)/python -m pytest $(PYTEST_ARGS) tests/ros tests/closed_loop || status=1; \
+	$(RUN) $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow" $(PYTEST_ARGS) \
+	  tests/closed_loop tests/training tests/unit tests/contracts || status=1; \
+	$(RUN) $(BIN)/python -m pytest $(PYTEST_ARGS) tests/ros || status=1; \
 	exit $$status
 
 test-slow: msgs train-venv ## the tests that take minutes: whole training runs, killed and resumed, the cluster

@@ -24,8 +24,6 @@ OF_ROS = ["rclpy", "linear_feedback_controller_msgs", "sensor_msgs"]
 # what takes long to load and is allowed
 LOADED = ["crocoddyl", "matplotlib", "mim_solvers", "mujoco", "numpy", "onnxruntime", "pinocchio", "pydantic"]
 
-pytestmark = pytest.mark.xdist_group("imports")  # what the modules load is found out once, not by every worker
-
 # One Python that loads the packages named in its first argument, but nothing of dpvp; for each module of the third it
 # forks a child that imports it and answers with the packages of the second that came along, or with the error.
 IMPORTER = """
