@@ -100,6 +100,7 @@ class Command:
         u0: (nu,) feed-forward, total joint torque including gravity, Nm.
         gain: (nu, ndx) K, first nv columns Nm/rad, last nv columns Nm s/rad; positive signs stabilise.
         valid_until: time after which whoever applies the law has to fall back to holding, s.
+        stands: which feet are to stand meanwhile; none where there are no feet.
     """
 
     t: float
@@ -107,6 +108,7 @@ class Command:
     u0: Array
     gain: Array
     valid_until: float
+    stands: tuple[bool, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,12 @@ from dpvp.robot import Robot, load_robot
 from dpvp.tasks.reach import ReachConfig, ReachTask
 from dpvp.tasks.task import Task, TerminalWeights
 from dpvp.tasks.track import TrackConfig, TrackTask
+from dpvp.tasks.walk import WalkConfig, WalkTask
 
 GuessName = Literal["hold", "shift", "policy"]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Seconds = Annotated[float, Field(gt=0.0)]
-TaskConfig = Annotated[ReachConfig | TrackConfig, Field(discriminator="kind")]
+TaskConfig = Annotated[ReachConfig | TrackConfig | WalkConfig, Field(discriminator="kind")]
 
 
 class RobotChoice(Config):
@@ -61,6 +62,12 @@ class RatesConfig(Config):
     """How often things happen, Hz."""
 
     plan: float = Field(100.0, gt=0, le=2000, description="plans per second")
+    command: float | None = Field(
+        None,
+        gt=0,
+        le=2000,
+        description="commands per second; those between plans are read off the last; null: one a plan",
+    )
     feedback: float = Field(1000.0, gt=0, le=10000, description="feedback law and physics of the simulated plant")
     sensor: float = Field(1000.0, gt=0, le=10000, description="`sensor` messages of the simulated plant")
     joint_states: float = Field(100.0, gt=0, le=10000, description="`joint_states` messages of the simulated plant")
@@ -150,7 +157,9 @@ class Scenario:
         file.write_text(f"# scenario {self.name}, resolved\n{text}", encoding="utf-8")
 
 
-def _build_task(robot: Robot, config: ReachConfig | TrackConfig, file: str) -> Task:
+def _build_task(robot: Robot, config: ReachConfig | TrackConfig | WalkConfig, file: str) -> Task:
+    if isinstance(config, WalkConfig):
+        return WalkTask(robot, config, file)
     return TrackTask(robot, config) if isinstance(config, TrackConfig) else ReachTask(robot, config, file)
 
 

@@ -55,7 +55,7 @@ def test_run_reaches_and_leaves_what_it_promises(tmp_path: Path) -> None:
     report = json.loads((tmp_path / "out.json").read_text())
     assert tuple(report) == REPORTED
     assert report["success"] is True
-    assert report["final_error_m"] < 0.01
+    assert report["final_error"] < 0.01
     assert report["final_speed_rad_s"] < 0.05
     assert set(report["plan_ms"]) == set(report["state_age_ms"]) == {"p50", "p99"}
     run_dir = Path(report["run_dir"])

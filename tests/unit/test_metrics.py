@@ -54,7 +54,7 @@ def test_the_goal_is_reached_at_the_first_moment_of_staying(metrics: RunMetrics,
     summary = metrics.summary()
     assert summary["reached_at_s"] == pytest.approx(0.8)
     assert summary["success"] is True
-    assert summary["final_error_m"] == pytest.approx(0.0, abs=1e-12)
+    assert summary["final_error"] == pytest.approx(0.0, abs=1e-12)
     assert summary["final_speed_rad_s"] == pytest.approx(0.049)
     assert summary["duration_s"] == pytest.approx(1.99)
     assert summary["goal"] == goal(scenario).tolist()
@@ -89,7 +89,7 @@ def test_who_leaves_the_goal_has_not_reached_it(metrics: RunMetrics, scenario: S
     assert summary["success"] is False
     assert math.isnan(summary["reached_at_s"])
     distance = np.linalg.norm(scenario.robot.frame_position(scenario.robot.nominal) - goal(scenario))
-    assert summary["final_error_m"] == pytest.approx(distance)
+    assert summary["final_error"] == pytest.approx(distance)
 
 
 def test_every_goal_starts_the_clock_anew(metrics: RunMetrics, scenario: Scenario) -> None:
@@ -106,7 +106,7 @@ def test_every_goal_starts_the_clock_anew(metrics: RunMetrics, scenario: Scenari
     summary = metrics.summary()
     assert summary["reached_at_s"] == pytest.approx(0.0)
     assert summary["success"] is True
-    assert summary["final_error_m"] == pytest.approx(0.005)
+    assert summary["final_error"] == pytest.approx(0.005)
 
 
 def test_news_of_a_goal_may_be_late(metrics: RunMetrics, scenario: Scenario) -> None:
@@ -179,7 +179,7 @@ def test_what_is_unknown_is_null_on_disk(metrics: RunMetrics, scenario: Scenario
     assert empty["success"] is False
     assert empty["goal"] is None
     assert empty["plan_ms"] == {"p50": None, "p99": None}
-    for key in ("final_error_m", "final_speed_rad_s", "reached_at_s", "missed_share", "periods", "duration_s"):
+    for key in ("final_error", "final_speed_rad_s", "reached_at_s", "missed_share", "periods", "duration_s"):
         assert empty[key] is None
     metrics.goal(goal(scenario))
     send(metrics, there(scenario), 0.0, 1.0)

@@ -125,7 +125,7 @@ def _table(scenario: Scenario, measured: dict[str, object], outcomes: list[Outco
         "real time, nominal posture to the scenario's goal",
         f"{int(bool(measured['success']))}/1",
         _number(measured["reached_at_s"], 2),
-        _number(measured["final_error_m"], 1, 1e3),
+        _number(measured["final_error"], 1, 1e3),
         _number(measured["final_speed_rad_s"], 4),
     )
     for kind in dict.fromkeys(outcome.kind for outcome in outcomes):

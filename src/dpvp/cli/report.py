@@ -63,12 +63,13 @@ def _render(args: ReportArgs) -> None:
 
 def _lines(summary: dict[str, Any]) -> list[tuple[str, str]]:
     """Return the summary as (name, value with unit); what is not known is left out."""
+    unit = summary["error_unit"]
     plan, age = summary["plan_ms"], summary["state_age_ms"]
     goal = "none" if summary["goal"] is None else " ".join(f"{number:.3f}" for number in summary["goal"])
     numbers = (
         ("reached after", "{:.2f} s", (summary["reached_at_s"],)),
-        ("final error", "{:.2f} mm", (1e3 * summary["final_error_m"],)),
-        ("rms error", "{:.2f} mm once settled", (1e3 * summary["settled_rms_error_m"],)),
+        ("final error", f"{{:.2f}} m{unit}", (1e3 * summary["final_error"],)),
+        ("rms error", f"{{:.2f}} m{unit} once settled", (1e3 * summary["settled_rms_error"],)),
         ("final speed", "{:.4f} rad/s", (summary["final_speed_rad_s"],)),
         ("plan time", "p50 {:.2f} ms, p99 {:.2f} ms", (plan["p50"], plan["p99"])),
         ("state age", "p50 {:.2f} ms, p99 {:.2f} ms", (age["p50"], age["p99"])),

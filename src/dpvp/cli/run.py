@@ -13,8 +13,10 @@ import numpy as np
 import tyro
 from rich.console import Console
 
+from dpvp.errors import GoalError
 from dpvp.record.rundir import new_run_dir, resolved
 from dpvp.scenario import Scenario, load_scenario
+from dpvp.tasks.task import Steered
 
 if TYPE_CHECKING:
     from dpvp.ros.session import Session
@@ -24,8 +26,9 @@ REPORTED = (
     "scenario",
     "success",
     "goal",
-    "final_error_m",
-    "settled_rms_error_m",
+    "final_error",
+    "error_unit",
+    "settled_rms_error",
     "final_speed_rad_s",
     "plan_ms",
     "state_age_ms",
@@ -43,6 +46,8 @@ class RunArgs:
     goal: tuple[float, ...] | None = None
     """Where to go, in the task's units: of a reach x y z in metres in the robot's base frame, of a track the phase at
     time 0 in rad, length and height in metres; that of the scenario if absent."""
+    cmd_vel: tuple[float, float, float] | None = None
+    """Velocity of a robot that walks: forwards and to the left, m/s, and turn, rad/s; commanded on `cmd_vel`."""
     headless: bool = False
     """End after the run. Without it a view opens in the browser and the nodes stay until Ctrl-C."""
     json: Path | None = None
@@ -58,7 +63,9 @@ def run(args: RunArgs) -> int:
     console = Console(stderr=True)
     scenario = load_scenario(args.scenario, args.set)
     scenario.task.check_goal(args.goal or scenario.goal)
-    result = run_once(scenario, args.goal, args.runs, console, view=not args.headless)
+    if args.cmd_vel is not None:
+        _check_velocity(scenario, args.cmd_vel)
+    result = run_once(scenario, args.goal, args.runs, console, cmd_vel=args.cmd_vel, view=not args.headless)
     report = {key: result[key] for key in REPORTED}
     if args.json is not None:
         args.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
@@ -66,10 +73,28 @@ def run(args: RunArgs) -> int:
     return 0 if result["success"] else 1
 
 
+def _check_velocity(scenario: Scenario, velocity: tuple[float, float, float]) -> None:
+    """Raise `GoalError` if the task does not take this velocity."""
+    task = scenario.task
+    if not isinstance(task, Steered):
+        raise GoalError(f"--cmd-vel: {scenario.name} does not walk; give --goal")
+    task.commanded(np.array(scenario.goal), velocity, scenario.robot.at_rest(), 0.0)
+
+
 def run_once(
-    scenario: Scenario, goal: tuple[float, ...] | None, runs: Path, console: Console, *, view: bool = False
+    scenario: Scenario,
+    goal: tuple[float, ...] | None,
+    runs: Path,
+    console: Console,
+    *,
+    cmd_vel: tuple[float, float, float] | None = None,
+    view: bool = False,
 ) -> dict[str, Any]:
-    """Start the nodes, go to `goal`, record; return what the recorder measured (the content of metrics.json)."""
+    """Start the nodes, go to `goal`, or on at `cmd_vel`, and record.
+
+    Returns:
+        What the recorder measured (the content of metrics.json).
+    """
     from dpvp.ros.processes import Bringup
     from dpvp.ros.session import session
 
@@ -79,7 +104,7 @@ def run_once(
     with session(scenario, Bringup(plant="dpvp", start="false", view=view), run_dir) as running:
         if view and sys.stdin.isatty():
             console.input("open http://localhost:8080 in a browser, then press Enter to move ")
-        _reach(scenario, goal or scenario.goal, running, run_dir, console)
+        _reach(scenario, goal or scenario.goal, cmd_vel, running, run_dir, console)
         if view:
             _stay(running, console)
     metrics: dict[str, Any] = json.loads((run_dir / "metrics.json").read_text(encoding="utf-8"))
@@ -87,16 +112,28 @@ def run_once(
     return metrics
 
 
-def _reach(scenario: Scenario, goal: tuple[float, ...], running: Session, run_dir: Path, console: Console) -> None:
+def _reach(
+    scenario: Scenario,
+    goal: tuple[float, ...],
+    cmd_vel: tuple[float, float, float] | None,
+    running: Session,
+    run_dir: Path,
+    console: Console,
+) -> None:
     pilot = running.pilot
     pilot.wait_recorder(run_dir / "metrics.json")
-    pilot.aim(np.array(goal))
-    with console.status(f"moving to {list(goal)}"):
+    wanted = np.array(goal)
+    pilot.aim(wanted)
+    with console.status(f"moving to {list(goal)}" if cmd_vel is None else f"walking at {list(cmd_vel)}"):
         pilot.ask("mpc_node/start")
-        episode = pilot.follow(np.array(goal), pilot.now)
+        if cmd_vel is not None:
+            wanted = pilot.steer(*cmd_vel)
+        episode = pilot.follow(wanted, pilot.now)
         pilot.wait(AFTERWARDS)
     verdict = f"reached after {episode.reached_at:.2f} s" if episode.success else "[red]not reached[/red]"
-    console.print(f"{verdict}: {1e3 * episode.error:.1f} mm from the goal, {episode.speed:.4f} rad/s")
+    console.print(
+        f"{verdict}: {1e3 * episode.error:.1f} m{scenario.task.error_unit} from the goal, {episode.speed:.4f} rad/s"
+    )
 
 
 def _stay(running: Session, console: Console) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from dpvp.errors import MessageError
@@ -35,12 +37,12 @@ def check_command(robot: Robot, command: Command) -> Command:
         if not np.all(np.isfinite(array)):
             raise MessageError(f"command {name} holds NaN or infinity")
     effort = robot.limits.effort
-    clamped = np.clip(command.u0, -effort, effort)
-    return Command(command.t, command.x0, clamped, command.gain, command.valid_until)
+    return replace(command, u0=np.clip(command.u0, -effort, effort))
 
 
 def hold_command(robot: Robot, x: Array, t: float, valid_until: float) -> Command:
     """Return the command that keeps the posture of the (nx,) state `x`: gravity, stiffness and damping."""
     q, base = x[: robot.nq], np.zeros((robot.nu, robot.nv - robot.nu))  # the joints hold, whatever a floating base does
     gain = np.hstack([base, np.diag(robot.hold.stiffness), base, np.diag(robot.hold.damping)])
-    return Command(t, np.concatenate([q, np.zeros(robot.nv)]), robot.gravity(q), gain, valid_until)
+    stands = (True,) * len(robot.feet)
+    return Command(t, np.concatenate([q, np.zeros(robot.nv)]), robot.gravity(q), gain, valid_until, stands)

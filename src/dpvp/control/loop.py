@@ -7,22 +7,25 @@ import math
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from dpvp.control.guard import check_command, hold_command
 from dpvp.control.observer import TorqueObserver
+from dpvp.control.onboard import left_to_joints
 from dpvp.control.supervisor import Decision, Health, LoopState, Reason, decide
-from dpvp.errors import MessageError
-from dpvp.plan import Array, Command, Plan, State
+from dpvp.errors import GoalError, MessageError
+from dpvp.plan import SAME_TIME, Array, Command, Plan, State
 from dpvp.planning.process import SolverProcess
 from dpvp.scenario import Scenario
+from dpvp.tasks.task import Steered
 
 logger = logging.getLogger(__name__)
 
 COMPLAIN_EVERY = 1.0  # s between two log lines about states that cannot be used
+FASTEST_BASE = 5.0  # m/s; no legged robot of ours is that fast, and estimates that are have jumped
 RECENT = 1000  # plans whose times are kept for the percentiles of the diagnostics
 LOCK_STEP_PATIENCE = 10.0  # s; in lock-step the plant waits for the plan, however long it takes
 
@@ -99,6 +102,20 @@ class MpcLoop:
         self._reached = False
         return self.goal
 
+    def steer(self, command: ArrayLike) -> Array:
+        """Go on at another velocity: (3,) speed forwards and to the left, m/s, and rate of turn, rad/s.
+
+        Raises:
+            GoalError: the task refuses it, takes none, or no state has arrived yet; the old goal stays.
+        """
+        task, state = self._scenario.task, self._state
+        if not isinstance(task, Steered):
+            raise GoalError(f"task {task.kind} takes no velocities: set a goal")
+        if state is None or self.goal is None:
+            raise GoalError("a velocity needs a state to start from, and none has arrived yet")
+        goal = task.commanded(self.goal, command, state.x, state.t)
+        return goal if goal is self.goal else self.aim(goal)
+
     def sense(self, state: State) -> None:
         """Take a measured state; a repeated one does not count as news."""
         if self._state is not None and state.t == self._state.t:
@@ -136,6 +153,10 @@ class MpcLoop:
         plan = self.solver.take()
         return None if plan is None else self._follow(plan, self._limits.lead)
 
+    def go_on(self) -> Answer | None:
+        """Return what the plan in force commands in the newest state; for commands between plans."""
+        return self._command(self._state, self._limits.lead)
+
     def step(self, state: State) -> Answer | None:
         """Answer one state and wait for it: the loop in lock-step with its plant."""
         self.sense(state)
@@ -143,6 +164,9 @@ class MpcLoop:
         self._state_at = self._clock()
         if self._plan_at > -math.inf and self.plan is not None:
             self._plan_at = self._state_at - (state.t - self.plan.t0)
+        if self._plan_in_force(state.t):
+            self._decide()
+            return self._command(self._state, 0.0)
         held = self.tick()
         if self.decision.solve and self._posted is self._state:
             plan = self.solver.wait(LOCK_STEP_PATIENCE)
@@ -235,10 +259,26 @@ class MpcLoop:
             self._decide()
         else:
             self.counters.rejected[plan.status.name] += 1
-        if self.decision.state is not LoopState.TRACK or self.plan is None:
+        latest = state if self._scenario.config.rates.command is None else self._state
+        return self._command(latest, lead, plan if plan.status.usable else None)
+
+    def _command(self, state: State | None, lead: float, plan: Plan | None = None) -> Answer | None:
+        """Return what the plan in force, new if it is `plan`, says `lead` seconds after `state`."""
+        if self.decision.state is not LoopState.TRACK or self.plan is None or state is None:
             return None
         command = self._observer.corrected(self.plan.command(state.t + lead, self._valid_for - lead))
-        return self._checked(command, state, plan if plan.status.usable else None)
+        task = self._scenario.task
+        if isinstance(task, Steered):
+            assert self.goal is not None
+            command = replace(command, stands=task.stands(state.x, task.later(self.goal, state.t)))
+        return self._checked(command, state, plan)
+
+    def _plan_in_force(self, t: float) -> bool:
+        """True if at time `t` of a plant in lock-step the last plan is to be followed on, the next not being due."""
+        if self._scenario.config.rates.command is None or self.plan is None or self._plan_at == -math.inf:
+            return False
+        period = 1.0 / self._scenario.config.rates.plan
+        return self.decision.state is LoopState.TRACK and 0.0 <= t - self.plan.t0 < period - SAME_TIME
 
     def _hold(self) -> Answer | None:
         if self._state is None:
@@ -251,6 +291,7 @@ class MpcLoop:
 
     def _checked(self, command: Command, state: State, plan: Plan | None = None) -> Answer | None:
         try:
+            command = left_to_joints(self._robot, command, state.x)
             return Answer(check_command(self._robot, command), state, plan)
         except MessageError as error:  # cannot come from a usable plan; if it does, the plant must not see it
             logger.error(f"command withheld: {error}")
@@ -262,12 +303,15 @@ class MpcLoop:
         return math.inf if timeout is None else timeout
 
     def _jumped(self, state: State) -> bool:
-        """True if no arm could have moved so far in the time between two states."""
+        """True if no robot could have moved so far in the time between two states."""
         if self._state is None:
             return False
-        q, before = state.x[: self._robot.nq], self._state.x[: self._robot.nq]
-        possible = 0.05 + 2.0 * self._robot.limits.velocity * max(0.0, state.t - self._state.t)
-        return bool(state.t < self._state.t or np.any(np.abs(q - before) > possible))
+        joints = slice(self._robot.nq - self._robot.nu, self._robot.nq)
+        moved, passed = np.abs(state.x - self._state.x), max(0.0, state.t - self._state.t)
+        far = bool(np.any(moved[joints] > 0.05 + 2.0 * self._robot.limits.velocity * passed))
+        if self._robot.floating:
+            far = far or bool(np.any(moved[:3] > 0.05 + FASTEST_BASE * passed))
+        return state.t < self._state.t or far
 
     def _note_arrival(self) -> None:
         """Say once per goal that it is reached."""
@@ -277,4 +321,4 @@ class MpcLoop:
         goal = task.later(self.goal, state.t)
         if task.reached(state.x, goal):
             self._reached = True
-            logger.info(f"goal reached: {1e3 * task.error(state.x, goal):.1f} mm away")
+            logger.info(f"goal reached: {1e3 * task.error(state.x, goal):.1f} m{task.error_unit} away")

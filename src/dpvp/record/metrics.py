@@ -65,16 +65,17 @@ class RunMetrics:
 
         Args:
             t: when it was measured, plant time, s.
-            q: (n,) joint positions, rad, in the robot's joint order.
-            v: (n,) joint velocities, rad/s.
-            effort: (n,) measured joint torques, Nm; None where the plant measures none.
+            q: (nq,) positions, rad, in the robot's joint order, after the place of a floating base.
+            v: (nv,) velocities, rad/s, likewise.
+            effort: (nu,) measured joint torques, Nm; None where the plant measures none.
         """
         if not t >= self._t:  # the first state, or a plant that was set back
             self._begin, self._goal_since, self._reached_since = t, math.nan, math.nan
             self._recent.clear()
         self._t, self._x = t, np.concatenate([q, v]).astype(np.float64)
         self._recent.append((t, self._x))
-        self._peak_velocity = _peak(self._peak_velocity, v, self._velocity_limit)
+        joints = slice(-len(self._velocity_limit), None)
+        self._peak_velocity = _peak(self._peak_velocity, self._x[joints], self._velocity_limit)
         if effort is not None:
             self._peak_effort = _peak(self._peak_effort, effort, self._effort_limit)
         if self._goal is not None:
@@ -104,8 +105,9 @@ class RunMetrics:
             "scenario": self._scenario.name,
             "success": reached_at <= run.within and settled >= run.settle - 1e-9,
             "goal": None if goal is None else goal.tolist(),
-            "final_error_m": math.nan if goal is None or x is None else task.error(x, task.later(goal, self._t)),
-            "settled_rms_error_m": self._rms_error(run.settle),
+            "final_error": math.nan if goal is None or x is None else task.error(x, task.later(goal, self._t)),
+            "settled_rms_error": self._rms_error(run.settle),
+            "error_unit": task.error_unit,
             "final_speed_rad_s": math.nan if x is None else float(np.linalg.norm(x[self._scenario.robot.nq :])),
             "reached_at_s": reached_at,
             "plan_ms": _percentiles(self._plan_ms),

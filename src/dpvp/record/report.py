@@ -40,8 +40,8 @@ class _Goal:
 
 
 @dataclass(frozen=True, eq=False)
-class JointSample:
-    """One JointState in the robot's joint order: `t` plant time, s; `q`, `v`, `effort` (n,), rad, rad/s, Nm."""
+class Sample:
+    """A state: `t` plant time, s; `q` (nq,) and `v` (nv,), rad and rad/s, see `Robot`; `effort` (nu,), Nm."""
 
     t: float
     q: Array
@@ -49,27 +49,40 @@ class JointSample:
     effort: Array | None
 
 
-class JointReader:
-    """Reads JointState messages of one robot; the joint map is made once per order of names seen."""
+class StateReader:
+    """Reads the states of one robot; the joint map is made once per order of names seen.
+
+    They are JointState messages or, where the base floats, Sensor messages of the estimator, which know the base.
+
+    Attributes:
+        topic: what has them.
+    """
 
     def __init__(self, robot: Robot) -> None:
         """Read states of `robot`."""
-        self._expected = robot.joint_names
+        self._floating, self._expected = robot.floating, robot.joint_names
+        self.topic = "estimator_node/sensor" if robot.floating else "joint_states"
         self._map = JointMap(robot.joint_names, robot.joint_names)
         self._names: list[str] = list(robot.joint_names)
 
-    def read(self, message: Any) -> JointSample:
+    def read(self, message: Any) -> Sample:
         """Return the state in a message, decoded by rclpy or from MCAP; without efforts if it carries none.
 
         Raises:
             MessageError: joint names that are not the robot's or arrays of the wrong length.
         """
-        if message.name != self._names:
-            self._map, self._names = JointMap(self._expected, message.name), list(message.name)
-        stamp, reorder = message.header.stamp, self._map.reorder
-        effort = reorder(message.effort) if len(message.effort) else None
-        t = _seconds(stamp)
-        return JointSample(t, reorder(message.position), reorder(message.velocity), effort)
+        joints, t = message.joint_state if self._floating else message, _seconds(message.header.stamp)
+        if joints.name != self._names:
+            self._map, self._names = JointMap(self._expected, joints.name), list(joints.name)
+        reorder = self._map.reorder
+        effort = reorder(joints.effort) if len(joints.effort) else None
+        q, v = reorder(joints.position), reorder(joints.velocity)
+        if self._floating:
+            place, turn = message.base_pose.position, message.base_pose.orientation
+            linear, angular = message.base_twist.linear, message.base_twist.angular
+            q = np.concatenate([[place.x, place.y, place.z, turn.x, turn.y, turn.z, turn.w], q])
+            v = np.concatenate([[linear.x, linear.y, linear.z, angular.x, angular.y, angular.z], v])
+        return Sample(t, q, v, effort)
 
 
 class RunFeed:
@@ -77,9 +90,9 @@ class RunFeed:
 
     def __init__(self, robot: Robot, metrics: RunMetrics) -> None:
         """Feed `metrics` with what happens to `robot`."""
-        self._metrics, self._joints, self._complained = metrics, JointReader(robot), False
+        self._metrics, self._states, self._complained = metrics, StateReader(robot), False
         self._takers: dict[str, Callable[[Any], Any]] = {
-            "joint_states": self._take_joints,
+            self._states.topic: self._take_state,
             "mpc_node/plan_ms": lambda message: metrics.plan_ms(message.data),
             "mpc_node/active_goal": self._take_goal,
             "world_node/state_age_ms": lambda message: metrics.state_age_ms(message.data),
@@ -95,17 +108,17 @@ class RunFeed:
         """Return which of `topics` a full name with any namespace stands for; None for the others."""
         return next((t for t in self._takers if full_name == f"/{t}" or full_name.endswith(f"/{t}")), None)
 
-    def take(self, topic: str, message: Any) -> JointSample | None:
+    def take(self, topic: str, message: Any) -> Sample | None:
         """Take one message of one of `topics`; return the robot's state if that is what it holds."""
         sample = self._takers[topic](message)
-        return sample if isinstance(sample, JointSample) else None
+        return sample if isinstance(sample, Sample) else None
 
-    def _take_joints(self, message: Any) -> JointSample | None:
+    def _take_state(self, message: Any) -> Sample | None:
         try:
-            sample = self._joints.read(message)
+            sample = self._states.read(message)
         except MessageError as error:
             if not self._complained:
-                log.warning("joint states that are not used: %s", error)
+                log.warning("states that are not used: %s", error)
             self._complained = True
             return None
         self._metrics.state(sample.t, sample.q, sample.v, sample.effort)
@@ -177,7 +190,7 @@ def read_run(folder: Path) -> tuple[RunMetrics, RunSeries]:
     scenario = load_run(folder)
     metrics = RunMetrics(scenario, folder)
     feed = RunFeed(scenario.robot, metrics)
-    states, goals = list[tuple[float, JointSample]](), list[tuple[float, _Goal]]()
+    states, goals = list[tuple[float, Sample]](), list[tuple[float, _Goal]]()
     scalars: dict[str, list[tuple[float, float]]] = {"mpc_node/plan_ms": [], "world_node/state_age_ms": []}
     for full_name, when, message in read_messages(folder / RECORDING):
         topic = feed.topic_of(full_name)
@@ -215,13 +228,13 @@ def read_motion(folder: Path) -> tuple[Scenario, Array, Array]:
         ConfigError: the folder does not hold a run, or nothing moved in it.
     """
     scenario = load_run(folder)
-    task, joints, goal = scenario.task, JointReader(scenario.robot), np.array(scenario.goal)
+    task, states, goal = scenario.task, StateReader(scenario.robot), np.array(scenario.goal)
     postures, places = list[Array](), list[Array]()
     for full_name, _, message in read_messages(folder / RECORDING):
         if full_name.endswith("/active_goal"):
             goal = _goal_of(message).numbers
-        elif full_name.endswith("/joint_states"):
-            sample = joints.read(message)
+        elif full_name.endswith(f"/{states.topic}"):
+            sample = states.read(message)
             if postures or np.abs(sample.v).max() > _MOVING:
                 postures.append(sample.q)
                 places.append(task.place(task.later(goal, sample.t)))
@@ -233,7 +246,7 @@ def read_motion(folder: Path) -> tuple[Scenario, Array, Array]:
 def _series(
     scenario: Scenario,
     metrics: RunMetrics,
-    states: list[tuple[float, JointSample]],
+    states: list[tuple[float, Sample]],
     arrived: list[tuple[float, _Goal]],
     scalars: dict[str, list[tuple[float, float]]],
 ) -> RunSeries:
@@ -252,7 +265,7 @@ def _series(
         joint_names=robot.joint_names,
         t=np.array([when - begin for when, _ in states]),
         error=np.array([_error(scenario, when, sample, goals) for when, sample in states]),
-        velocity=np.array([sample.v for _, sample in states]).reshape(-1, robot.nv),
+        velocity=np.array([sample.v[-robot.nu :] for _, sample in states]).reshape(-1, robot.nu),
         effort=np.array([unknown if s.effort is None else s.effort for _, s in states]).reshape(-1, robot.nu),
         velocity_limit=robot.limits.velocity,
         effort_limit=robot.limits.effort,
@@ -265,7 +278,8 @@ def _series(
         reached_t=reached,
         reached_after=summary["reached_at_s"],
         success_error=scenario.task.tolerance,
-        final_error=summary["final_error_m"],
+        final_error=summary["final_error"],
+        error_unit=scenario.task.error_unit,
     )
 
 
@@ -280,7 +294,7 @@ def _seconds(stamp: Any) -> float:
     return float(stamp.sec + 1e-9 * stamp.nanosec)
 
 
-def _set_at(arrival: float, stamp: float, states: list[tuple[float, JointSample]]) -> float:
+def _set_at(arrival: float, stamp: float, states: list[tuple[float, Sample]]) -> float:
     """Return the log time at which a goal counts; the rule is that of `RunMetrics`."""
     for when, sample in states:
         if stamp == 0.0:
@@ -290,7 +304,7 @@ def _set_at(arrival: float, stamp: float, states: list[tuple[float, JointSample]
     return arrival
 
 
-def _error(scenario: Scenario, when: float, sample: JointSample, goals: list[tuple[float, Array]]) -> float:
+def _error(scenario: Scenario, when: float, sample: Sample, goals: list[tuple[float, Array]]) -> float:
     """Return the error towards the goal that was set at log time `when`; NaN before the first."""
     goal = next((p for since, p in reversed(goals) if since <= when), None)
     task = scenario.task

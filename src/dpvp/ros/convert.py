@@ -6,15 +6,16 @@ from typing import Any
 
 import numpy as np
 from builtin_interfaces.msg import Duration, Time
-from geometry_msgs.msg import PoseStamped
+from geometry_msgs.msg import Pose, PoseStamped, Twist
 from std_msgs.msg import Float64MultiArray, MultiArrayDimension
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from dpvp.control.guard import check_state
+from dpvp.control.onboard import joint_columns
 from dpvp.errors import GoalError, MessageError
 from dpvp.plan import Array, Command, Plan, State
 from dpvp.robot import Robot
-from dpvp.ros.messages import Control, Sensor
+from dpvp.ros.messages import Contact, Control, Sensor
 from dpvp.tasks.task import Task
 
 NANOSECONDS = 1_000_000_000
@@ -36,9 +37,10 @@ def state_of(robot: Robot, message: Sensor) -> State:
     """Return the state in a Sensor message, marked with its exact stamp.
 
     Raises:
-        MessageError: joint names or their order differ from the robot's, arrays of the wrong length, NaN. Another order
-            is refused although the names would let us sort: it is the controller's order, in which it will read the
-            gains and efforts that we send back, and those carry no names.
+        MessageError: joint names or their order differ from the robot's, arrays of the wrong length, NaN, also of
+            a base that floats: the stock controller says so that it knows nothing of it. Another order of joints is
+            refused although the names would let us sort: it is the controller's order, in which it will read the gains
+            and efforts that we send back, and those carry no names.
     """
     joints = message.joint_state
     if tuple(joints.name) != robot.joint_names:
@@ -47,13 +49,36 @@ def state_of(robot: Robot, message: Sensor) -> State:
             f"joints of `sensor` are {known}: found {list(joints.name)}, expected {list(robot.joint_names)}; "
             "see moving_joint_names of linear_feedback_controller"
         )
-    if len(joints.position) != robot.nq or len(joints.velocity) != robot.nv:
+    if len(joints.position) != robot.nu or len(joints.velocity) != robot.nu:
         raise MessageError(
             f"`sensor` has {len(joints.position)} positions and {len(joints.velocity)} velocities: "
-            f"{robot.name} needs {robot.nq} and {robot.nv}"
+            f"{robot.name} needs {robot.nu} of each"
         )
-    x = check_state(robot, np.concatenate([joints.position, joints.velocity]))
+    x = check_state(robot, _full_state(robot, message))
     return State(seconds(message.header.stamp), x, message.header.stamp)
+
+
+def _full_state(robot: Robot, message: Sensor) -> Array:
+    """Return the (nx,) state in a Sensor message, unchecked; the base in front of the joints where it floats."""
+    joints = message.joint_state
+    if not robot.floating:
+        return np.concatenate([joints.position, joints.velocity])
+    place, turn, twist = message.base_pose.position, message.base_pose.orientation, message.base_twist
+    pose = [place.x, place.y, place.z, turn.x, turn.y, turn.z, turn.w]
+    rates = [twist.linear.x, twist.linear.y, twist.linear.z, twist.angular.x, twist.angular.y, twist.angular.z]
+    return np.concatenate([pose, joints.position, rates, joints.velocity])
+
+
+def fill_pose(pose: Pose, q: Array) -> None:
+    """Write a place, m, and a quaternion xyzw, (7,), into `pose`."""
+    place, turn = pose.position, pose.orientation
+    place.x, place.y, place.z, turn.x, turn.y, turn.z, turn.w = map(float, q)
+
+
+def fill_twist(twist: Twist, v: Array) -> None:
+    """Write a linear velocity, m/s, and an angular one, rad/s, (6,), into `twist`."""
+    for part, values in ((twist.linear, v[:3]), (twist.angular, v[3:])):
+        part.x, part.y, part.z = map(float, values)
 
 
 def matrix_message(matrix: Array) -> Float64MultiArray:
@@ -81,40 +106,44 @@ def message_matrix(message: Float64MultiArray, name: str, shape: tuple[int, int]
 
 
 def sensor_message(robot: Robot, t: float, q: Array, v: Array, effort: Array) -> Sensor:
-    """Return the Sensor of a fixed-base robot: (n,) rad, rad/s, Nm; base fields are NaN, as the stock ones."""
+    """Return the Sensor of the joints: (nu,) rad, rad/s, Nm; base fields are NaN, as the stock ones."""
     message = Sensor()
     message.header.stamp = stamp_of(t)
-    pose, twist = message.base_pose, message.base_twist
-    for part in (pose.position, pose.orientation, twist.linear, twist.angular):
-        for axis in part.get_fields_and_field_types():
-            setattr(part, axis, float("nan"))
+    fill_pose(message.base_pose, np.full(7, np.nan))
+    fill_twist(message.base_twist, np.full(6, np.nan))
     joints = message.joint_state
     joints.header.stamp = message.header.stamp
     joints.name = list(robot.joint_names)
-    joints.position, joints.velocity, joints.effort = q, v, effort
+    joints.position, joints.velocity, joints.effort = q[-robot.nu :], v[-robot.nu :], effort
     return message
 
 
 def control_message(robot: Robot, command: Command, now: Time, answered: Time) -> Control:
-    """Return the Control of a checked command.
+    """Return the Control of a checked command; of a floating base it has the place but no gains.
 
     Args:
         robot: gives the joint names.
-        command: passed by `guard.check_command`.
+        command: passed by `guard.check_command`, and by `left_to_joints`.
         now: time of sending.
         answered: stamp of the sensor message whose state the command is for.
     """
     message = Control()
     message.header.stamp = now
-    message.feedback_gain = matrix_message(command.gain)
+    message.feedback_gain = matrix_message(command.gain[:, joint_columns(robot)])
     message.feedforward = matrix_message(command.u0[:, None])
     initial = message.initial_state
     initial.header.stamp = answered
     initial.joint_state.header.stamp = answered
     initial.joint_state.name = list(robot.joint_names)
-    initial.joint_state.position = command.x0[: robot.nq]
-    initial.joint_state.velocity = command.x0[robot.nq :]
+    q, v = np.split(command.x0, [robot.nq])
+    initial.joint_state.position, initial.joint_state.velocity = q[-robot.nu :], v[-robot.nu :]
     initial.joint_state.effort = command.u0
+    if robot.floating:
+        fill_pose(initial.base_pose, q[:7])
+        fill_twist(initial.base_twist, v[:6])
+    initial.contacts = [
+        Contact(name=foot, active=stands) for foot, stands in zip(robot.feet, command.stands, strict=False)
+    ]
     return message
 
 
@@ -128,15 +157,18 @@ def command_of(robot: Robot, message: Control, valid_for: float) -> Command:
     initial = message.initial_state.joint_state
     if tuple(initial.name) != robot.joint_names:
         raise MessageError(f"control is for joints {list(initial.name)}: expected {list(robot.joint_names)}")
-    gain = message_matrix(message.feedback_gain, "feedback_gain", (robot.nu, robot.ndx))
+    gain = np.zeros((robot.nu, robot.ndx))
+    of_joints = message_matrix(message.feedback_gain, "feedback_gain", (robot.nu, 2 * robot.nu))
+    gain[:, joint_columns(robot)] = of_joints
     u0 = message_matrix(message.feedforward, "feedforward", (robot.nu, 1))[:, 0]
-    if len(initial.position) != robot.nq or len(initial.velocity) != robot.nv:
+    if len(initial.position) != robot.nu or len(initial.velocity) != robot.nu:
         raise MessageError(
             f"control initial_state has {len(initial.position)} positions and {len(initial.velocity)} velocities: "
-            f"{robot.name} needs {robot.nq} and {robot.nv}"
+            f"{robot.name} needs {robot.nu} of each"
         )
     t = seconds(message.initial_state.header.stamp)
-    return Command(t, np.concatenate([initial.position, initial.velocity]), u0, gain, t + valid_for)
+    stands = tuple(bool(contact.active) for contact in message.initial_state.contacts)
+    return Command(t, _full_state(robot, message.initial_state), u0, gain, t + valid_for, stands)
 
 
 def trajectory_message(robot: Robot, plan: Plan, stamp: Time) -> JointTrajectory:
@@ -147,8 +179,8 @@ def trajectory_message(robot: Robot, plan: Plan, stamp: Time) -> JointTrajectory
     for node, x in enumerate(plan.xs):
         after = round(node * plan.dt * NANOSECONDS)
         point = JointTrajectoryPoint(
-            positions=x[: robot.nq],
-            velocities=x[robot.nq :],
+            positions=x[robot.nq - robot.nu : robot.nq],
+            velocities=x[-robot.nu :],
             effort=plan.us[min(node, plan.horizon - 1)],
             time_from_start=Duration(sec=after // NANOSECONDS, nanosec=after % NANOSECONDS),
         )

@@ -31,6 +31,7 @@ from dpvp.description import robot_folder
 from dpvp.errors import MessageError
 from dpvp.plan import Array
 from dpvp.robot import Robot, load_robot_from
+from dpvp.ros.convert import seconds
 from dpvp.ros.lifecycle import IDLE_SPIN, InterfaceNode
 from dpvp.ros.messages import Control, Sensor, TFMessage
 from dpvp.ros.node import COMMAND, STREAM, run_node
@@ -165,6 +166,9 @@ class EstimatorInterface:
         if self._imu is None or self._joints is None or not self.active:
             return
         imu, joints, self._imu, self._joints = self._imu, self._joints, None, None
+        if self._estimate is not None and self._estimate.t == seconds(imu.header.stamp):  # who waits asks again
+            self._publish(self._estimate, imu, joints)
+            return
         contacts, apart = self._contacts_now(), self._parameters.apart
         try:
             measurement = measurement_of(self._robot.joint_names, imu, joints, contacts, apart)
@@ -174,8 +178,7 @@ class EstimatorInterface:
             return
         self._estimated_at = time.monotonic()
         self._counts["estimates"] += 1
-        if self._estimate.valid:
-            self._publish(self._estimate, imu, joints)
+        self._publish(self._estimate, imu, joints)
 
     def _refuse(self, error: MessageError) -> None:
         self._counts["refused"] += 1
@@ -185,6 +188,8 @@ class EstimatorInterface:
             self._estimator.resume()
 
     def _publish(self, estimate: BaseEstimate, imu: Imu, joints: JointState) -> None:
+        if not estimate.valid:
+            return
         self._sensor.publish(estimated_sensor(estimate, self._robot.joint_names, self._robot.feet, imu, joints))
         now, rate = time.monotonic(), self._parameters.odom_rate
         if rate and now - self._odometry_at >= 1.0 / rate:

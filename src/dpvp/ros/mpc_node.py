@@ -1,11 +1,13 @@
 """mpc_node: the MPC as a ROS 2 lifecycle node that serves ros2_control's linear_feedback_controller.
 
-Subscribes `sensor`, `goal`; publishes `control`, `~/plan`, `~/plan_ms`, `~/active_goal`, `/diagnostics`; services
-`~/start`, `~/hold`, `~/stop`. Time inside is the plant's: that of the states' stamps.
+Subscribes `sensor`, `goal` and, where the task takes velocities, `cmd_vel`; publishes `control`, `~/plan`, `~/plan_ms`,
+`~/active_goal`, `/diagnostics`; services `~/start`, `~/hold`, `~/stop`. Time inside is the plant's: that of the states'
+stamps.
 """
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from contextlib import ExitStack
@@ -13,6 +15,7 @@ from pathlib import Path
 
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from geometry_msgs.msg import Twist
 from pydantic import Field
 from rclpy.lifecycle import LifecycleNode
 from std_msgs.msg import Float64
@@ -32,6 +35,7 @@ from dpvp.ros.messages import Control, Sensor
 from dpvp.ros.node import COMMAND, LATCHED, STREAM, run_node
 from dpvp.ros.parameters import declare
 from dpvp.scenario import Scenario, load_scenario
+from dpvp.tasks.task import Steered
 
 SOLVER_PATIENCE = 60.0  # s that building the problem may take
 POLL = 0.001  # s between looks at the solver's mailbox; the 1 kHz sensor stream usually wakes us sooner
@@ -46,6 +50,9 @@ class MpcParameters(Config):
     start: bool = Field(False, description="follow plans as soon as the node is active, without waiting for ~/start")
     autostart: bool = Field(True, description="configure and activate without a lifecycle manager")
     lock_step: bool = Field(False, description="answer every state and let the plant wait for it")
+    cmd_vel_timeout: float = Field(
+        0.5, ge=0.0, description="a velocity commanded on cmd_vel ends after so much silence, s; 0: never"
+    )
     plan_topic_rate: float = Field(10.0, ge=0.0, le=1000.0, description="messages on ~/plan, Hz; 0: none")
 
 
@@ -78,19 +85,23 @@ class MpcInterface:
             node.create_subscription(Sensor, "sensor", self._on_sensor, STREAM),
             node.create_subscription(kind, "goal", self._on_goal, COMMAND),
         ]
+        if isinstance(scenario.task, Steered):
+            self._subscriptions.append(node.create_subscription(Twist, "cmd_vel", self._on_velocity, COMMAND))
         self._services = [
             node.create_service(Trigger, f"~/{name}", lambda request, response, s=state: self._on_ask(s, response))
             for name, state in (("start", LoopState.TRACK), ("hold", LoopState.HOLD), ("stop", LoopState.IDLE))
         ]
         self._period = 1.0 / scenario.config.rates.plan
-        self._next_tick = self._next_plan_message = self._next_report = time.monotonic()
+        self._command_period = 1.0 / (scenario.config.rates.command or scenario.config.rates.plan)
+        self._next_tick = self._next_command = self._next_plan_message = self._next_report = time.monotonic()
+        self._velocity_at = math.inf  # when the last one was commanded on `cmd_vel`
         self._sensor: Sensor | None = None
         self.active = False
 
     def activate(self) -> None:
         """Begin to answer; hold, or follow plans if the parameters say so."""
         self.active = True
-        self._next_tick = time.monotonic()
+        self._next_tick = self._next_command = time.monotonic()
         self.loop.ask(LoopState.TRACK if self._parameters.start else LoopState.HOLD)
 
     def deactivate(self) -> None:
@@ -127,10 +138,15 @@ class MpcInterface:
         if now >= self._next_tick:
             skipped = int((now - self._next_tick) / self._period)
             self._next_tick += (skipped + 1) * self._period
+            self._stop_if_unsteered(now)
             self._sense()
             self._publish(self.loop.tick(skipped))
         self._publish(self.loop.poll())
-        return max(0.0, min(POLL, self._next_tick - time.monotonic()))
+        if self._scenario.config.rates.command is not None and now >= self._next_command:
+            self._next_command += (int((now - self._next_command) / self._command_period) + 1) * self._command_period
+            self._sense()
+            self._publish(self.loop.go_on())
+        return max(0.0, min(POLL, min(self._next_tick, self._next_command) - time.monotonic()))
 
     def _on_sensor(self, message: Sensor) -> None:
         if not self.active:
@@ -168,6 +184,27 @@ class MpcInterface:
             self.aim(tuple(goal_of(message, self._robot.base)))
         except GoalError as error:
             self._node.get_logger().error(f"goal refused, the old one stays: {error}")
+
+    def _on_velocity(self, message: Twist) -> None:
+        try:
+            self._steer(message.linear.x, message.linear.y, message.angular.z)
+            self._velocity_at = time.monotonic()
+        except GoalError as error:
+            text = f"velocity refused, the old one stays: {error}"
+            self._node.get_logger().error(text, throttle_duration_sec=1.0)
+
+    def _stop_if_unsteered(self, now: float) -> None:
+        """Let the robot stop when whoever steered it fell silent."""
+        if 0.0 < self._parameters.cmd_vel_timeout < now - self._velocity_at:
+            self._velocity_at = math.inf
+            self._node.get_logger().warning("cmd_vel fell silent: the robot stops")
+            self._steer(0.0, 0.0, 0.0)
+
+    def _steer(self, forwards: float, leftwards: float, turn: float) -> None:
+        """Go on at another velocity, m/s and rad/s; raises `GoalError` if the task refuses it."""
+        before = self.loop.goal
+        if (goal := self.loop.steer((forwards, leftwards, turn))) is not before:
+            self._goal.publish(goal_message(goal, self._scenario.task, self._robot.base, self._now()))
 
     def _on_ask(self, state: LoopState, response: Trigger.Response) -> Trigger.Response:
         response.success = self.active and not (state is LoopState.TRACK and self.loop.goal is None)

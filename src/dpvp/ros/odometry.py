@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from geometry_msgs.msg import TransformStamped, Twist
+from geometry_msgs.msg import TransformStamped
 from nav_msgs.msg import Odometry
 from sensor_msgs.msg import Imu, JointState
 
@@ -13,7 +13,7 @@ from dpvp.control.base_state import BaseEstimate, BaseMeasurement
 from dpvp.errors import MessageError
 from dpvp.plan import Array
 from dpvp.robot import JointMap
-from dpvp.ros.convert import seconds
+from dpvp.ros.convert import fill_pose, fill_twist, seconds
 from dpvp.ros.messages import Contact, Sensor, TFMessage
 
 NO_ORIENTATION = -1.0  # in the first place of its covariance: the IMU gives none (sensor_msgs/Imu)
@@ -66,8 +66,8 @@ def estimated_sensor(
     """Return the state with the estimated base, the joints in the order of `joint_names`, and the feet believed."""
     message, order = Sensor(), JointMap(joint_names, joints.name)
     message.header.stamp = message.joint_state.header.stamp = imu.header.stamp
-    _fill_pose(message.base_pose.position, message.base_pose.orientation, estimate)
-    _fill_twist(message.base_twist, estimate)
+    fill_pose(message.base_pose, estimate.q)
+    fill_twist(message.base_twist, estimate.v)
     mine = message.joint_state
     mine.name = list(joint_names)
     mine.position, mine.velocity = order.reorder(joints.position), order.reorder(joints.velocity)
@@ -83,8 +83,8 @@ def odometry_message(estimate: BaseEstimate, imu: Imu, world: str, base: str) ->
     """Return the pose of frame `base` in `world` and its twist in `base`; angles are as uncertain as `imu` says."""
     message = Odometry()
     message.header.stamp, message.header.frame_id, message.child_frame_id = imu.header.stamp, world, base
-    _fill_pose(message.pose.pose.position, message.pose.pose.orientation, estimate)
-    _fill_twist(message.twist.twist, estimate)
+    fill_pose(message.pose.pose, estimate.q)
+    fill_twist(message.twist.twist, estimate.v)
     pose, twist = np.zeros((6, 6)), np.zeros((6, 6))
     pose[:3, :3], twist[:3, :3] = estimate.covariance[:3, :3], estimate.covariance[3:, 3:]
     pose[3:, 3:] = np.reshape(imu.orientation_covariance, (3, 3))
@@ -101,16 +101,3 @@ def transform_message(odometry: Odometry) -> TFMessage:
     message.transform.translation.z = place.z
     message.transform.rotation = odometry.pose.pose.orientation
     return TFMessage(transforms=[message])
-
-
-def _fill_pose(position: object, orientation: object, estimate: BaseEstimate) -> None:
-    for axis, value in zip("xyz", estimate.q[:3], strict=True):
-        setattr(position, axis, float(value))
-    for axis, value in zip("xyzw", estimate.q[3:], strict=True):
-        setattr(orientation, axis, float(value))
-
-
-def _fill_twist(twist: Twist, estimate: BaseEstimate) -> None:
-    for part, values in ((twist.linear, estimate.v[:3]), (twist.angular, estimate.v[3:])):
-        for axis, value in zip("xyz", values, strict=True):
-            setattr(part, axis, float(value))

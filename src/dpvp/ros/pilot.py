@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import Twist
 from rcl_interfaces.srv import SetParameters
 from rclpy.experimental.events_executor import EventsExecutor
 from rclpy.node import Node
@@ -19,14 +21,17 @@ from rclpy.parameter import Parameter
 from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
 
-from dpvp.errors import EnvironmentProblem, GoalError
+from dpvp.errors import EnvironmentProblem, GoalError, MessageError
 from dpvp.plan import Array, State
 from dpvp.robot import JointMap
-from dpvp.ros.convert import goal_message, goal_of, goal_type, seconds
-from dpvp.ros.node import COMMAND, LATCHED
+from dpvp.ros.convert import goal_message, goal_of, goal_type, seconds, state_of
+from dpvp.ros.messages import Sensor
+from dpvp.ros.node import COMMAND, LATCHED, STREAM
 from dpvp.scenario import Scenario
+from dpvp.tasks.task import Steered
 
 SERVICE_PATIENCE = 30.0  # s
+COMMAND_PERIOD = 0.05  # s between two messages on cmd_vel: who falls silent is taken to have let go
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,13 @@ class Pilot:
         self._map: JointMap | None = None
         kind = goal_type(scenario.task)
         self._goal = self.node.create_publisher(kind, "goal", COMMAND)
-        self.node.create_subscription(JointState, "joint_states", self._on_joints, COMMAND)
+        if scenario.robot.floating:
+            self.node.create_subscription(Sensor, "estimator_node/sensor", self._on_sensor, STREAM)
+        else:
+            self.node.create_subscription(JointState, "joint_states", self._on_joints, COMMAND)
+        self._velocity = self.node.create_publisher(Twist, "cmd_vel", COMMAND)
+        self._commanded: Twist | None = None
+        self._next_command = 0.0
         self.node.create_subscription(kind, "mpc_node/active_goal", self._on_goal, LATCHED)
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
 
@@ -119,6 +130,28 @@ class Pilot:
         except EnvironmentProblem as error:
             raise GoalError(f"mpc_node did not take the goal {goal.tolist()}: {error}") from None
 
+    def steer(self, forwards: float, leftwards: float, turn: float) -> Array:
+        """Command a velocity from now on, m/s and rad/s, and return the goal that the loop makes of it.
+
+        Raises:
+            GoalError: the task takes no velocities, or not these.
+        """
+        task, state = self._scenario.task, self._state
+        if not isinstance(task, Steered):
+            raise GoalError(f"task {task.kind} takes no velocities: give a goal")
+        velocity = np.array([forwards, leftwards, turn])
+        assert state is not None, "wait until it is ready"
+        task.commanded(np.array(self._scenario.goal), velocity, state.x, state.t)  # says why it is refused
+        message = self._commanded = Twist()
+        message.linear.x, message.linear.y, message.angular.z = map(float, velocity)
+
+        def accepted() -> bool:
+            goal = self._active_goal
+            return goal is not None and np.array_equal(goal_of(goal, self._scenario.robot.base)[1:4], velocity)
+
+        self._wait_for(accepted, SERVICE_PATIENCE)
+        return goal_of(self._active_goal, self._scenario.robot.base)
+
     def ask(self, name: str) -> str:
         """Call a Trigger service such as `mpc_node/start` and return its message.
 
@@ -175,6 +208,10 @@ class Pilot:
         """Leave the graph."""
         self.node.destroy_node()
 
+    def _on_sensor(self, message: Sensor) -> None:
+        with contextlib.suppress(MessageError):  # the loop complains of it
+            self._state = state_of(self._scenario.robot, message)
+
     def _on_joints(self, message: JointState) -> None:
         if self._map is None:
             self._map = JointMap(self._scenario.robot.joint_names, list(message.name))
@@ -190,6 +227,9 @@ class Pilot:
                 self.loop = {item.key: item.value for item in status.values}
 
     def _spin(self, timeout: float) -> None:
+        if self._commanded is not None and time.monotonic() >= self._next_command:
+            self._next_command = time.monotonic() + COMMAND_PERIOD
+            self._velocity.publish(self._commanded)
         self._executor.spin_once(timeout_sec=timeout)
         self._watch()
 

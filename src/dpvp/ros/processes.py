@@ -19,6 +19,7 @@ from dpvp.scenario import Scenario
 
 _MANAGER_PATIENCE = "60"  # s in which a simulator must have loaded the controller manager
 _PLUGIN_PACKAGES = {"gazebo": "gz_ros2_control", "topic": "joint_state_topic_hardware_interface"}
+IMU = "imu_sensor_broadcaster/imu"  # where ros2_control's broadcaster of that name publishes
 _ENVIRONMENT = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}  # of dpvp's own nodes
 
 
@@ -136,7 +137,7 @@ def bringup_processes(scenario: Scenario, bringup: Bringup, run_dir: Path) -> tu
         below = _ros2_control(scenario, bringup)
     else:
         below = _own_world(scenario, bringup) if plant == "dpvp" else ()
-    return (*below, _mpc(scenario, bringup), *_extras(scenario, bringup, run_dir))
+    return (*below, *_estimator(scenario, bringup), _mpc(scenario, bringup), *_extras(scenario, bringup, run_dir))
 
 
 def _resolved_plant(bringup: Bringup) -> str:
@@ -183,7 +184,21 @@ def _mpc(scenario: Scenario, bringup: Bringup) -> ProcessSpec:
     }
     if bringup.goal:
         parameters["goal"] = list(bringup.goal_numbers)
-    return ProcessSpec("mpc_node", "dpvp", "mpc_node", parameters, environment=_ENVIRONMENT, required=True)
+    sensor = (("sensor", "estimator_node/sensor"),) if scenario.robot.floating else ()
+    node = ("mpc_node", "dpvp", "mpc_node", parameters)
+    return ProcessSpec(*node, remappings=sensor, environment=_ENVIRONMENT, required=True)
+
+
+def _estimator(scenario: Scenario, bringup: Bringup) -> tuple[ProcessSpec, ...]:
+    """What says where the base is, if nothing fixes it."""
+    if not scenario.robot.floating:
+        return ()
+    choice = scenario.config.robot
+    parameters: dict[str, object] = {"robot": choice.name, "use_sim_time": bringup.use_sim_time}
+    if choice.prefix is not None:
+        parameters["prefix"] = choice.prefix
+    node = ("estimator_node", "dpvp", "estimator_node", parameters)
+    return (ProcessSpec(*node, remappings=(("imu", IMU),), environment=_ENVIRONMENT, required=True),)
 
 
 def _state_publisher(scenario: Scenario, bringup: Bringup, *, optional: bool) -> ProcessSpec:

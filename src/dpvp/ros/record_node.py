@@ -1,8 +1,8 @@
 """record_node: writes a run into its folder while it lasts: `run.mcap`, `metrics.json`, and at the end `run.png`.
 
 Subscribes `control`, `joint_states`, `mpc_node/plan`, `mpc_node/plan_ms`, `mpc_node/active_goal`,
-`world_node/state_age_ms` and `/diagnostics`, each with whatever its publishers offer. The robot's URDF is put into the
-recording too, so that it can be shown without anything else.
+`world_node/state_age_ms`, `/diagnostics` and what tells of a floating base, each with whatever its publishers offer.
+The robot's URDF is put into the recording too, so that it can be shown without anything else.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from functools import partial
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
+from nav_msgs.msg import Odometry
 from pydantic import Field
 from rclpy.executors import Executor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message, serialize_message
-from sensor_msgs.msg import JointState
+from sensor_msgs.msg import Imu, JointState
 from std_msgs.msg import Float64, String
 from trajectory_msgs.msg import JointTrajectory
 
@@ -28,9 +29,10 @@ from dpvp.record.mcap import FLUSH_EVERY, McapRecorder, OfferedQos
 from dpvp.record.metrics import RunMetrics, write_metrics
 from dpvp.record.report import METRICS, PICTURE, RECORDING, RunFeed, open_run, read_run
 from dpvp.ros.convert import goal_type
-from dpvp.ros.messages import Control
+from dpvp.ros.messages import Control, Sensor
 from dpvp.ros.node import LATCHED, run_node
 from dpvp.ros.parameters import declare
+from dpvp.ros.processes import IMU
 from dpvp.view.plots import draw_run
 
 TOPICS: dict[str, type] = {
@@ -41,6 +43,7 @@ TOPICS: dict[str, type] = {
     "world_node/state_age_ms": Float64,
     "/diagnostics": DiagnosticArray,
 }
+OF_A_BASE: dict[str, type] = {"estimator_node/sensor": Sensor, "world_node/odom": Odometry, IMU: Imu}  # that floats
 # a subscriber that asks for nothing matches every publisher; the depth bridges pauses of the operating system
 ANY_OFFER = QoSProfile(depth=200, reliability=ReliabilityPolicy.BEST_EFFORT)
 METRICS_PERIOD = 1.0  # s between two versions of metrics.json
@@ -73,6 +76,7 @@ class RecordNode(Node):
         self._recorder = McapRecorder(self._folder / RECORDING)
         self._next_flush = self._next_metrics = time.monotonic()
         topics = TOPICS | {"mpc_node/active_goal": goal_type(scenario.task)}
+        topics |= OF_A_BASE if scenario.robot.floating else {}
         self._records = [self._subscribe(topic, kind) for topic, kind in topics.items()]
         self._write_description(scenario.robot.urdf_xml)
         self.get_logger().info(f"recording into {self._folder}")

@@ -1,6 +1,6 @@
 """view_node: dpvp's page in the browser: arm, goal and plan in 3D; goals to drag; start, hold and stop.
 
-Subscribes `joint_states`, `mpc_node/active_goal`, `mpc_node/plan` and `/diagnostics`; publishes `goal`; calls the
+Subscribes the states, `mpc_node/active_goal`, `mpc_node/plan` and `/diagnostics`; publishes `goal`; calls the
 services `mpc_node/start`, `mpc_node/hold` and `mpc_node/stop`.
 """
 
@@ -26,9 +26,10 @@ from trajectory_msgs.msg import JointTrajectory
 from dpvp.config import Config
 from dpvp.errors import EnvironmentProblem, GoalError, MessageError
 from dpvp.plan import Array
-from dpvp.record.report import LOOP_STATUS, JointReader
+from dpvp.record.report import LOOP_STATUS, StateReader
 from dpvp.robot import JointMap
 from dpvp.ros.convert import goal_message, goal_of, goal_type
+from dpvp.ros.messages import Sensor
 from dpvp.ros.node import COMMAND, LATCHED, STREAM, run_node
 from dpvp.ros.parameters import declare
 from dpvp.scenario import load_scenario
@@ -61,7 +62,7 @@ class ViewNode(Node):
         super().__init__("view_node")
         parameters = declare(self, ViewParameters)
         scenario = load_scenario(parameters.scenario)
-        self._robot, self._task, self._reader = scenario.robot, scenario.task, JointReader(scenario.robot)
+        self._robot, self._task, self._reader = scenario.robot, scenario.task, StateReader(scenario.robot)
         # the page's threads only put here what they want; it is done where rclpy is at home
         self._wanted: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         actions = ViewActions(
@@ -86,7 +87,8 @@ class ViewNode(Node):
         kind = goal_type(self._task)
         self._goal_topic = self.create_publisher(kind, "goal", COMMAND)
         self._triggers = {name: self.create_client(Trigger, f"mpc_node/{name}") for name, *_ in BUTTONS}
-        self.create_subscription(JointState, "joint_states", self._on_joints, STREAM)
+        state = Sensor if self._robot.floating else JointState
+        self.create_subscription(state, self._reader.topic, self._on_state, STREAM)
         self.create_subscription(JointTrajectory, "mpc_node/plan", self._on_plan, STREAM)
         self.create_subscription(kind, "mpc_node/active_goal", self._on_goal, LATCHED)
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, COMMAND)
@@ -115,7 +117,7 @@ class ViewNode(Node):
                 sample = self._reader.read(joints)
                 self._view.show_state(sample.q)
                 self._show_goal(sample.t)
-            if plan is not None and plan.points:
+            if plan is not None and plan.points and not self._robot.floating:  # plans do not say where the base goes
                 order = JointMap(self._robot.joint_names, plan.joint_names)
                 self._view.show_plan(order.reorder([point.positions for point in plan.points]))
         except MessageError as error:
@@ -137,7 +139,7 @@ class ViewNode(Node):
             loop = self._loop
             lines = [f"**{loop.get('state', '?')}** {loop.get('reason_text', '')}"]
             if "goal_error" in loop:
-                lines.append(f"{1e3 * float(loop['goal_error']):.1f} mm from the goal")
+                lines.append(f"{1e3 * float(loop['goal_error']):.1f} m{self._task.error_unit} from the goal")
             if loop.get("plan_ms_p50", "nan") != "nan":
                 lines.append(f"plan {float(loop['plan_ms_p50']):.1f} ms, p99 {float(loop['plan_ms_p99']):.1f} ms")
             if "missed_share" in loop:
@@ -171,7 +173,7 @@ class ViewNode(Node):
         answer = future.result()
         self._say(f"{name}: {answer.message or ('done' if answer.success else 'refused')}")
 
-    def _on_joints(self, message: JointState) -> None:
+    def _on_state(self, message: JointState) -> None:
         self._joints = message  # converted when it is shown: most are not
 
     def _on_plan(self, message: JointTrajectory) -> None:

@@ -1,7 +1,8 @@
 """world_node: a MuJoCo plant that behaves on its topics as ros2_control with linear_feedback_controller does.
 
 Publishes `sensor` (filtered velocities, as the stock controller), `joint_states`, `/clock`, `~/state_age_ms` and
-`/diagnostics`; subscribes `control`; service `~/reset` puts the arm at the parameter `start`.
+`/diagnostics`, for a floating base its IMU and `~/odom`; subscribes `control`; service `~/reset` puts the robot at the
+parameter `start`.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from dpvp.control.feedback import FeedbackLaw, FeedbackTiming
 from dpvp.control.guard import check_command
 from dpvp.errors import ConfigError, MessageError
 from dpvp.plan import Array, Command
-from dpvp.ros.convert import command_of, goal_of, sensor_message, stamp_of
+from dpvp.ros.base_topics import BaseTopics
+from dpvp.ros.convert import command_of, goal_of, goal_type, sensor_message, stamp_of
 from dpvp.ros.messages import Control, Sensor
 from dpvp.ros.node import COMMAND, LATCHED, STREAM, run_node
 from dpvp.ros.parameters import declare
@@ -43,10 +45,12 @@ class WorldParameters(Config):
     scenario: str = Field("kuka_reach", description="name of a scenario or path of a scenario file")
     start: tuple[float, ...] = Field(
         (),
-        description="joint positions (rad), then velocities (rad/s), at start and ~/reset; empty: the nominal posture",
+        description="positions (rad), then velocities (rad/s), at start and ~/reset, those of a floating base before "
+        "those of the joints; empty: the nominal posture",
         json_schema_extra={"dynamic": True},
     )
     lock_step: bool = Field(False, description="wait at every plan period for the control that answers the state")
+    seed: int = Field(0, ge=0, description="of the noise of the sensors that have any in the scene")
     clock_rate: float = Field(100.0, gt=0.0, le=1000.0, description="messages on /clock, Hz")
 
 
@@ -70,17 +74,22 @@ class WorldNode(Node):
         damping = None if self._settings.lock_step else config.feedback.damping_timeout
         timing = FeedbackTiming(config.feedback.transition, config.feedback.velocity_filter, timeout, damping)
         self._law = FeedbackLaw(self._robot, timing)
-        self._plan_steps = max(1, round(config.rates.feedback / config.rates.plan))
+        self._answer_steps = max(1, round(config.rates.feedback / (config.rates.command or config.rates.plan)))
         self._sensor_every = max(1, round(config.rates.feedback / config.rates.sensor))
         self._joints_every = max(1, round(config.rates.feedback / config.rates.joint_states))
         self._clock_every = max(1, round(config.rates.feedback / self._settings.clock_rate))
         self._sensor = self.create_publisher(Sensor, "sensor", STREAM)
         self._joints = self.create_publisher(JointState, "joint_states", COMMAND)
         self._clock_topic = self.create_publisher(Clock, "/clock", STREAM)
+        self._base: BaseTopics | None = None
+        if self._robot.imu is not None:
+            rng = np.random.default_rng(self._settings.seed)
+            self._base = BaseTopics(self, self._robot.base, self._robot.imu, rng)
         self._age = self.create_publisher(Float64, "~/state_age_ms", STREAM)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", COMMAND)
         self.create_subscription(Control, "control", self._on_control, STREAM)
-        self.create_subscription(PoseStamped, "mpc_node/active_goal", self._on_goal, LATCHED)
+        if goal_type(scenario.task) is PoseStamped:
+            self.create_subscription(PoseStamped, "mpc_node/active_goal", self._on_goal, LATCHED)
         self.create_service(Trigger, "~/reset", self._on_reset)
         self._steps = self._late_steps = self._refused = 0
         self._reset_at = 0.0
@@ -109,10 +118,10 @@ class WorldNode(Node):
         executor.spin_once(timeout_sec=0.0)
 
     def _advance_in_lock_step(self) -> None:
-        """Run one plan period if the state was answered; (re)send the state otherwise."""
+        """Run until the next command is due if the state was answered; (re)send the state otherwise."""
         if self._answered:
             self._answered = False
-            for _ in range(self._plan_steps):
+            for _ in range(self._answer_steps):
                 self._step(quiet=True)
             self._sent = -np.inf
         if time.monotonic() - self._sent > RESEND:
@@ -144,8 +153,11 @@ class WorldNode(Node):
         measured = self._world.read()
         message = JointState(name=list(self._robot.joint_names))
         message.header.stamp = stamp_of(measured.t)
-        message.position, message.velocity, message.effort = measured.q, measured.v, measured.effort
+        joints = slice(-self._robot.nu, None)
+        message.position, message.velocity, message.effort = measured.q[joints], measured.v[joints], measured.effort
         self._joints.publish(message)
+        if self._base is not None:
+            self._base.publish(self._world)
 
     def _on_control(self, message: Control) -> None:
         now = self._world.read().t
@@ -197,7 +209,7 @@ class WorldNode(Node):
         """
         robot, values = self._robot, np.array(self.get_parameter("start").value or [], dtype=np.float64)
         if values.size == 0:
-            values = robot.nominal
+            return robot.at_rest()
         if values.size == robot.nq:
             values = np.concatenate([values, np.zeros(robot.nv)])
         if values.size != robot.nx:

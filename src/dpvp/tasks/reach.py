@@ -80,7 +80,7 @@ class ReachConfig(Config):
 class ReachTask:
     """Bring the robot's end effector to a point (3,) in the base frame, m."""
 
-    kind, goal_size = "reach", 3
+    kind, goal_size, error_unit = "reach", 3, "m"
     goal_layout: tuple[tuple[str, str], ...] = (("x", "m"), ("y", "m"), ("z", "m"))
 
     def __init__(self, robot: Robot, config: ReachConfig, file: str = "scenario") -> None:

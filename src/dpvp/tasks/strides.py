@@ -22,7 +22,7 @@ from dpvp.config import Config
 from dpvp.plan import Array
 from dpvp.robot import Robot
 from dpvp.tasks.footsteps import BasePath, Footsteps, turned
-from dpvp.tasks.gait import Flags, Gait
+from dpvp.tasks.gait import Flags, Gait, Schedule
 from dpvp.tasks.legged import LeggedNode
 from dpvp.tasks.legs import Legs
 
@@ -77,15 +77,17 @@ class Strides:
         self._robot, self._legs, self._gait, self._dt, self._config = robot, legs, gait, dt, config
         self._footsteps = Footsteps(gait, legs.hips, config.catch)
 
+    def stands(self, x: Array, goal: Array) -> Flags:
+        """Return which feet (n,) stand in node 0 of a problem from the (nx,) state `x` on."""
+        _, _, schedule = self._schedule(x, goal, np.array([0.0, self.first_dt(goal)]))
+        return np.asarray(schedule.stands[0])
+
     def reference(self, x: Array, goal: Array, horizon: int) -> Reference:
         """Return what the nodes of a problem from the (nx,) state `x` on refer to."""
-        feet, (yaw, speed) = self._legs.places(x[: self._robot.nq]), heading(x)
-        floor = float(feet[self._gait.stands(goal[:1])[0], 2].mean())
-        airborne = feet[:, 2] > floor + self._config.calm.lifted
-        still = self._still(feet[:, :2] - x[:2], yaw, speed, goal)
+        yaw, speed = heading(x)
         beyond = math.ceil(self._gait.period / self._dt)  # no swing under way at the end lands later
         times = np.concatenate([[0.0], self.first_dt(goal) + self._dt * np.arange(horizon + beyond)])
-        schedule = self._gait.schedule(goal[0], times[: horizon + 1], self._dt, airborne, still=still)
+        feet, floor, schedule = self._schedule(x, goal, times[: horizon + 1])
         command = np.array([*goal[1:3], goal[3] + self._straightening(yaw, goal)])
         path = BasePath.of(x[:2], yaw, speed, command, self._config.acceleration, times)
         targets = self._footsteps.targets(schedule, path, command, feet, floor)
@@ -94,6 +96,14 @@ class Strides:
     def first_dt(self, goal: Array) -> float:
         """Return the length of the first node, s."""
         return self._gait.until_tick(goal[0], self._dt)
+
+    def _schedule(self, x: Array, goal: Array, times: Array) -> tuple[Array, float, Schedule]:
+        """Return where the feet are (n, 3) and how high the floor is, m, and who stands from `times`, s, on."""
+        feet, (yaw, speed) = self._legs.places(x[: self._robot.nq]), heading(x)
+        floor = float(feet[self._gait.stands(goal[:1])[0], 2].mean())
+        airborne = feet[:, 2] > floor + self._config.calm.lifted
+        still = self._still(feet[:, :2] - x[:2], yaw, speed, goal)
+        return feet, floor, self._gait.schedule(goal[0], times, self._dt, airborne, still=still)
 
     def _states(self, path: BasePath, turn: float, floor: float, count: int) -> Array:
         """Return `count` states (nx,) along `path`, the base turning at `turn` rad/s."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import crocoddyl
 import numpy as np
@@ -73,13 +73,14 @@ class Task(Protocol):
     """A goal, its costs and its measure of success, on one robot.
 
     The goal is an array of `goal_size` numbers, of which `goal_layout` has names and units; everything that takes one
-    takes it checked by `check_goal`.
+    takes it checked by `check_goal`. Distances from it are in `error_unit`.
     """
 
     kind: str
     dt: float
     goal_size: int
     goal_layout: tuple[tuple[str, str], ...]
+    error_unit: str
 
     @property
     def robot(self) -> Machine:
@@ -166,7 +167,7 @@ class Task(Protocol):
         ...
 
     def error(self, x: Array, goal: Array) -> float:
-        """Distance of the (nx,) state from the goal, in the unit of the task (m for a reach)."""
+        """Distance of the (nx,) state from the goal, in `error_unit`."""
         ...
 
     def reached(self, x: Array, goal: Array) -> bool:
@@ -183,4 +184,27 @@ class Task(Protocol):
 
     def sample_goal(self, rng: np.random.Generator) -> Array:
         """Draw a goal that `check_goal` accepts."""
+        ...
+
+
+@runtime_checkable
+class Steered(Protocol):
+    """What a task on feet has besides: it takes velocities while it lasts, and knows who stands."""
+
+    def stands(self, x: Array, goal: Array) -> tuple[bool, ...]:
+        """Return which of the robot's feet are to stand in state `x`, the goal being as it is then."""
+        ...
+
+    def commanded(self, goal: Array, command: ArrayLike, x: Array, t: float) -> Array:
+        """Return the goal, as at time 0, of who goes on at another velocity from where it is.
+
+        Args:
+            goal: in force so far, as at time 0.
+            command: (3,) speed forwards and to the left, m/s, and rate of turn, rad/s.
+            x: (nx,) state of time `t`, s: its heading is where a new turn begins.
+            t: s.
+
+        Raises:
+            GoalError: the velocity is outside the range of the gait, or not finite.
+        """
         ...

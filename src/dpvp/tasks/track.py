@@ -93,7 +93,7 @@ class TrackTask:
         leg: its kinematics.
     """
 
-    kind, goal_size = "track", 3
+    kind, goal_size, error_unit = "track", 3, "m"
     goal_layout: tuple[tuple[str, str], ...] = (("phase", "rad"), ("length", "m"), ("height", "m"))
 
     def __init__(self, robot: Robot, config: TrackConfig) -> None:

@@ -59,7 +59,7 @@ class WalkConfig(Config):
 class WalkTask:
     """Carry the base of a legged robot at (v_x, v_y, ω) from phase φ and heading ψ on, [rad, m/s, m/s, rad/s, rad]."""
 
-    kind, goal_size = "walk", 5
+    kind, goal_size, error_unit = "walk", 5, "m/s"
     goal_layout: tuple[tuple[str, str], ...] = (
         ("phase", "rad"), ("forwards", "m/s"), ("leftwards", "m/s"), ("turn", "rad/s"), ("heading", "rad"),
     )  # fmt: skip
@@ -118,6 +118,18 @@ class WalkTask:
     def place(self, goal: Array) -> Array:
         """Return nothing: a velocity is no place."""
         return np.full(3, np.nan)
+
+    def stands(self, x: Array, goal: Array) -> tuple[bool, ...]:
+        """Return which feet are to stand now."""
+        return tuple(self._strides.stands(x, goal).tolist())
+
+    def commanded(self, goal: Array, command: ArrayLike, x: Array, t: float) -> Array:
+        """Return the goal with another velocity; see `Steered`. The same velocity changes nothing."""
+        velocity = np.asarray(command, dtype=np.float64)
+        if np.array_equal(velocity, goal[1:4]):
+            return goal
+        bearing = float(heading(x)[0]) - float(velocity[2]) * t
+        return self.check_goal([goal[0], *velocity, bearing])
 
     def reference(self, x: Array, goal: Array, horizon: int) -> Reference:
         """Return what the nodes of a problem from the (nx,) state `x` on refer to."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,7 @@ class RunSeries:
         title: name of the scenario.
         joint_names: n names.
         t: (m,) times of the states.
-        error: (m,) distance of the end effector from the goal then set, m; NaN without a goal.
+        error: (m,) distance from the goal then set; NaN without a goal.
         velocity, effort: (m, n) joint velocities, rad/s, and torques, Nm; NaN where not measured.
         velocity_limit, effort_limit: (n,) their limits.
         plan_t, plan_ms: (k,) when plans were sent, and the time from state to plan of each, ms.
@@ -69,8 +70,9 @@ class RunSeries:
         goal_t: times at which a goal was set.
         reached_t: time since when the goal has been reached until the end; NaN if it is not.
         reached_after: the same from the goal on, on the plant's clock, s; NaN if it is not reached.
-        success_error: distance at which the goal counts as reached, m.
-        final_error: distance at the end, m.
+        success_error: distance at which the goal counts as reached.
+        final_error: distance at the end, in `error_unit`, as is every distance.
+        error_unit: m, or m/s where the goal is a velocity.
     """
 
     title: str
@@ -91,6 +93,7 @@ class RunSeries:
     reached_after: float
     success_error: float
     final_error: float
+    error_unit: str = "m"
 
 
 def draw_run(run: RunSeries, file: Path) -> None:
@@ -125,11 +128,11 @@ def _headline(run: RunSeries) -> str:
     if math.isnan(run.final_error):
         return f"{run.title}: no goal"
     reached = "not reached" if math.isnan(run.reached_after) else f"reached after {run.reached_after:.2f} s"
-    return f"{run.title}: {reached}, {1e3 * run.final_error:.1f} mm from the goal at the end"
+    return f"{run.title}: {reached}, {1e3 * run.final_error:.1f} m{run.error_unit} from the goal at the end"
 
 
 def _draw_error(axis: Axes, run: RunSeries) -> None:
-    axis.set_title("Distance of the end effector from the goal")
+    axis.set_title("Distance from the goal")
     axis.set_ylabel("distance")
     if not np.any(run.error > 0):
         _say_empty(axis, "no states with a goal were recorded")
@@ -137,10 +140,10 @@ def _draw_error(axis: Axes, run: RunSeries) -> None:
     axis.set_yscale("log")
     axis.plot(run.t, run.error, color=BLUE, linewidth=1.8)
     axis.axhline(run.success_error, color=GREEN, linewidth=1.2, linestyle=(0, (5, 3)))
-    _note(axis, run.success_error, _length(run.success_error), GREEN)
+    _note(axis, run.success_error, _distance(run.error_unit)(run.success_error), GREEN)
     lowest = float(np.nanmin(run.error[run.error > 0]))
     axis.set_ylim(min(lowest, run.success_error) / 2.0, 1.8 * max(float(np.nanmax(run.error)), run.success_error))
-    axis.yaxis.set_major_formatter(FuncFormatter(_length))
+    axis.yaxis.set_major_formatter(FuncFormatter(_distance(run.error_unit)))
     axis.yaxis.set_minor_formatter(NullFormatter())
     if not math.isnan(run.reached_t):
         error = float(np.interp(run.reached_t, run.t, run.error))
@@ -207,10 +210,14 @@ def _with_gaps(t: Array, values: Array, longest: float) -> tuple[Array, Array]:
     return np.insert(t, gaps, t[gaps]), np.insert(values, gaps, np.nan)
 
 
-def _length(metres: float, _: object = None) -> str:
-    """Write a length in the unit that suits it; also formats ticks, which come with their position."""
-    unit, scale = ("m", 1.0) if metres >= 1.0 else ("cm", 1e2) if metres >= 0.01 else ("mm", 1e3)
-    return f"{scale * metres:.4g} {unit}"
+def _distance(unit: str) -> Callable[..., str]:
+    """Return what writes a distance with a prefix that suits it; also formats ticks, which come with their position."""
+
+    def written(value: float, _: object = None) -> str:
+        prefix, scale = ("", 1.0) if value >= 1.0 else ("c", 1e2) if value >= 0.01 else ("m", 1e3)
+        return f"{scale * value:.4g} {prefix}{unit}"
+
+    return written
 
 
 def _mark_moments(axis: Axes, run: RunSeries) -> None:

@@ -60,6 +60,7 @@ class SystemTask(ABC):
     """
 
     kind: str
+    error_unit = "1"
     goal_layout: tuple[tuple[str, str], ...]
 
     def __init__(
