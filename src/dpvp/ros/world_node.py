@@ -37,6 +37,7 @@ from dpvp.worlds.mujoco import MujocoWorld
 CATCH_UP = 0.05  # s of physics that may be made up for at once; beyond it the world's time is late for good
 RESEND = 0.2  # s without an answer after which a lock-step state is sent again
 IDLE_SPIN = 0.1
+REST = 0.3  # s
 
 
 class WorldParameters(Config):
@@ -197,9 +198,18 @@ class WorldNode(Node):
         self._world.reset(state[: self._robot.nq], state[self._robot.nq :])
         self._law.reset()
         self._world.step()  # stamps are unique: the state after a reset has one of its own
+        if self._robot.floating:
+            self._come_to_rest()
         self._velocity = self._law.filtered(self._world.read().v)
         self._reset_at = self._world.read().t
         self._answered, self._sent = False, -np.inf
+
+    def _come_to_rest(self) -> None:
+        """Let feet sink into their contacts: an estimator that starts meanwhile would take the jolt for gravity."""
+        for _ in range(round(REST / self._world.dt)):
+            measured = self._world.read()
+            self._world.apply(self._law.update(measured.t, measured.q, self._law.filtered(measured.v), measured.effort))
+            self._world.step()
 
     def _start_state(self) -> Array:
         """Return the (nx,) state of the parameter `start`.
