@@ -129,7 +129,7 @@ def test_only_the_topics_asked_for_are_read(tmp_path: Path) -> None:
         for topic in ("/a", "/b"):
             recorder.add_topic(topic, "std_msgs/msg/Float64")
             recorder.write(topic, serialize_message(Float64(data=1.0)), T0)
-    assert [topic for topic, _, _ in read_messages(tmp_path / "run.mcap", topics={"/b"})] == ["/b"]
+    assert [topic for topic, _, _ in read_messages(tmp_path / "run.mcap", wanted={"/b"}.__contains__)] == ["/b"]
 
 
 def test_channels_carry_what_ros2_bag_needs(tmp_path: Path) -> None:

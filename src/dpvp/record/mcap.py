@@ -14,7 +14,7 @@ import re
 import struct
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator, KeysView, Sequence
+from collections.abc import Callable, Iterator, KeysView, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -194,12 +194,12 @@ class McapRecorder:
             self._stream.close()
 
 
-def read_messages(file: Path, topics: Collection[str] | None = None) -> Iterator[tuple[str, float, Any]]:
+def read_messages(file: Path, wanted: Callable[[str], bool] = bool) -> Iterator[tuple[str, float, Any]]:
     """Yield (topic, log time in s, decoded message) in the order of the file, up to where it was cut off.
 
     Args:
         file: an MCAP file with ROS 2 messages; it may still be growing.
-        topics: full names of those wanted; all when None.
+        wanted: tells by the full name of a topic whether its messages are; decoding them is what takes long.
 
     Raises:
         ConfigError: there is no such file or it is not MCAP.
@@ -213,7 +213,7 @@ def read_messages(file: Path, topics: Collection[str] | None = None) -> Iterator
                 channels[record.id] = record
             elif isinstance(record, Message):
                 channel = channels[record.channel_id]
-                if topics is not None and channel.topic not in topics:
+                if not wanted(channel.topic):
                     continue
                 decode = factory.decoder_for(channel.message_encoding, schemas.get(channel.schema_id))
                 if decode is not None:

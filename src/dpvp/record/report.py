@@ -192,7 +192,7 @@ def read_run(folder: Path) -> tuple[RunMetrics, RunSeries]:
     feed = RunFeed(scenario.robot, metrics)
     states, goals = list[tuple[float, Sample]](), list[tuple[float, _Goal]]()
     scalars: dict[str, list[tuple[float, float]]] = {"mpc_node/plan_ms": [], "world_node/state_age_ms": []}
-    for full_name, when, message in read_messages(folder / RECORDING):
+    for full_name, when, message in read_messages(folder / RECORDING, lambda name: feed.topic_of(name) is not None):
         topic = feed.topic_of(full_name)
         if topic is None:
             continue
@@ -230,7 +230,8 @@ def read_motion(folder: Path) -> tuple[Scenario, Array, Array]:
     scenario = load_run(folder)
     task, states, goal = scenario.task, StateReader(scenario.robot), np.array(scenario.goal)
     postures, places = list[Array](), list[Array]()
-    for full_name, _, message in read_messages(folder / RECORDING):
+    ends = "/active_goal", f"/{states.topic}"
+    for full_name, _, message in read_messages(folder / RECORDING, lambda name: name.endswith(ends)):
         if full_name.endswith("/active_goal"):
             goal = _goal_of(message).numbers
         elif full_name.endswith(f"/{states.topic}"):
