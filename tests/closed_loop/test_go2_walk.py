@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dpvp.bench.walk import Course, Walk, WalkingLoop, walk_planning
-from dpvp.robot import load_robot
-from dpvp.tasks.walk import WalkConfig, WalkTask
+from dpvp.bench.walk import Course, Walk, WalkingLoop
+from dpvp.scenario import load_scenario
 
 
 @pytest.fixture(scope="module")
@@ -16,8 +15,7 @@ def loop() -> WalkingLoop:
 
 
 def walking(gait: str) -> WalkingLoop:
-    task = WalkTask(load_robot("go2"), WalkConfig(gait=gait))
-    return WalkingLoop(task, walk_planning(task))
+    return WalkingLoop(load_scenario("quadruped_walk", (f"task.gait={gait}",)))
 
 
 def walked(loop: WalkingLoop, walk: Walk) -> tuple[Course, dict]:

@@ -12,9 +12,9 @@ from dpvp.control.base_state import BaseMeasurement, EstimatorConfig, Place
 from dpvp.control.leg_kinematics import LegKinematics
 from dpvp.errors import MessageError
 from dpvp.plan import Array
+from dpvp.scenario import Scenario
 from dpvp.tasks.gait import Flags
 from dpvp.tasks.strides import heading
-from dpvp.tasks.walk import WalkTask
 
 
 @dataclass(frozen=True)
@@ -22,12 +22,10 @@ class Sensors:
     """What sensors add to the truth; the noise of the IMU is in the robot's scene.
 
     Attributes:
-        every: steps of the feedback law for each measurement.
         position, velocity: standard deviations of the joints', rad and rad/s.
         bias: (3,) of the accelerometer, m/s².
     """
 
-    every: int = 2
     position: float = 0.0005
     velocity: float = 0.05
     bias: tuple[float, float, float] = (0.1, -0.1, 0.15)
@@ -42,15 +40,16 @@ class SensingPlant(Plant):
 
     def __init__(
         self,
-        task: WalkTask,
+        scenario: Scenario,
         walk: Walk,
         rng: np.random.Generator,
         sensors: Sensors | None = None,
         config: EstimatorConfig | None = None,
     ) -> None:
         """Put the robot on its feet; until it stands still it is told its state, and nothing later."""
-        super().__init__(task, walk, rng)
+        super().__init__(scenario, walk, rng)
         self._rng, self._sensors, self._steps = rng, sensors or Sensors(), 0
+        self._every = round(scenario.config.rates.feedback / scenario.config.rates.joint_states)
         self._stands = np.ones(len(self.robot.feet), dtype=bool)
         x = self.read()[1]
         start = Place(float(x[0]), float(x[1]), heading(x)[0])
@@ -70,7 +69,7 @@ class SensingPlant(Plant):
         """Measure and estimate, where it is time for it."""
         self._steps += 1
         t, x = self.read()
-        if self._steps % self._sensors.every:
+        if self._steps % self._every:
             return
         imu, nq = self.world.read_imu(self._rng), self.robot.nq
         q = self._rng.normal(x[7:nq], self._sensors.position)

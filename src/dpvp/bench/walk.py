@@ -1,44 +1,34 @@
 """Walks in MuJoCo, in simulated time: who falls, how well commands are kept, what pushes and wrong masses do.
 
-Physics and the law u = u0 + K (x0 ⊖ x) run at `FEEDBACK` Hz; x0, u0 and K are what the newest usable plan says for that
-very moment. Plans are asked for at `PLAN` Hz and reach the law a plan period later, however long the solver took: every
-machine finds the same. Both start from what the plant knows of itself: the true state, or an estimate of it.
+Plans, commands and the feedback law of the joints have the rates of the scenario, and commands are made as the nodes
+make them. A plan is in force a plan period after it was asked for, however long the solver took: every machine finds
+the same. All start from what the plant knows of itself: the true state, or an estimate of it.
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 import mujoco
 import numpy as np
 import pinocchio
-import tyro
 
-from dpvp.bench.closed_loop import percentiles
 from dpvp.bench.plant import Push
-from dpvp.bench.results import Results
 from dpvp.control.feedback import FeedbackLaw, FeedbackTiming
 from dpvp.control.guard import check_command
+from dpvp.control.onboard import left_to_joints
 from dpvp.plan import Array, Plan
-from dpvp.planning.build import Planning
-from dpvp.planning.check import PlanCheck
-from dpvp.planning.ddp import DdpPlanner
-from dpvp.planning.guess import ShiftGuess
+from dpvp.planning.build import build_planning
 from dpvp.planning.planner import Budget
-from dpvp.robot import load_robot
+from dpvp.scenario import Scenario
 from dpvp.tasks.gait import Flags
 from dpvp.tasks.strides import heading
-from dpvp.tasks.task import TerminalWeights
-from dpvp.tasks.walk import WalkConfig, WalkTask
+from dpvp.tasks.walk import WalkTask
 from dpvp.worlds.mujoco import MujocoWorld
 
-FEEDBACK, PLAN = 1000, 50  # Hz
-HORIZON = 20  # nodes
-TERMINAL = 0.2  # weight of the terminal cost: what the base costs at the end counts for so many seconds
 FIRST_ITERATIONS = 20  # the first plan has no plan before it to improve on
 SAMPLE = 10  # steps of the law between two samples
 FALLEN = 0.5  # of its height, or of the cosine of its tilt, where a robot has fallen
@@ -65,17 +55,6 @@ class Walk:
     push: float = 0.0
     mass: float = 0.0
     seeds: int = 20
-
-
-WALKS = (
-    Walk("trot 10 m", 21.0, (0.5, 0.0, 0.0)),
-    Walk("trot, pushed", 6.0, (0.5, 0.0, 0.0), push=50.0),
-    Walk("trot, wrong mass", 6.0, (0.5, 0.0, 0.0), mass=0.15),
-    Walk("trot, pushed, wrong mass", 6.0, (0.5, 0.0, 0.0), push=50.0, mass=0.15),
-    Walk("trot, turning", 6.0, (0.3, 0.0, 0.5)),
-    Walk("stand, pushed", 6.0, (0.0, 0.0, 0.0), push=50.0),
-    Walk("stand", 60.0, (0.0, 0.0, 0.0), seeds=2),
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,53 +106,49 @@ class Course:
         }
 
 
-def walk_planning(task: WalkTask) -> Planning:
-    """Return how walks are planned here: FDDP from the plan before, judged over three nodes."""
-    check = PlanCheck(task.robot.limits, window=3 * task.dt)
-    planner = DdpPlanner(task.ocp(HORIZON, TerminalWeights(TERMINAL)), check)
-    return Planning(planner, (ShiftGuess(),), Budget(1))
-
-
 class WalkingLoop:
     """A planner with the plant of its robot; iterations alone bound plans."""
 
     def __init__(
         self,
-        task: WalkTask,
-        planning: Planning,
+        scenario: Scenario,
         *,
-        iterations: int = 1,
-        plan_delay: float = 1.0 / PLAN,
-        plant: Callable[[WalkTask, Walk, np.random.Generator], Plant] | None = None,
+        plan_delay: float | None = None,
+        plant: Callable[[Scenario, Walk, np.random.Generator], Plant] | None = None,
     ) -> None:
-        """Take the task and how it is planned.
+        """Take the scenario, whose task is to walk.
 
         Args:
-            task: what is to be done.
-            planning: how.
-            iterations: of each plan but the first.
-            plan_delay: from asking for a plan to following it, s.
+            scenario: what is to be done, and how it is planned.
+            plan_delay: from asking for a plan to following it, s; a plan period where there is none.
             plant: makes what is to walk; a `Plant`, which knows its true state, where there is none.
         """
-        self.task, self._delay, self._plant = task, plan_delay, plant or Plant
+        assert isinstance(scenario.task, WalkTask)
+        rates, planning = scenario.config.rates, build_planning(scenario)
+        self.scenario, self.task = scenario, scenario.task
+        self._delay = 1.0 / rates.plan if plan_delay is None else plan_delay
+        self._plan_every, self._command_every = (
+            round(rates.feedback / rate) for rate in (rates.plan, rates.command or rates.plan)
+        )
+        self._plant = plant or Plant
         self._first = replace(planning, budget=Budget(FIRST_ITERATIONS))
-        self._planning = replace(planning, budget=Budget(iterations))
+        self._planning = replace(planning, budget=Budget(scenario.config.planner.iterations))
 
     def run(self, walk: Walk, rng: np.random.Generator) -> Course:
         """Walk once; `rng` draws the start, the phase, and what the walk leaves open."""
         task, robot = self.task, self.task.robot
-        plant = self._plant(task, walk, rng)
+        plant, feedback = self._plant(self.scenario, walk, rng), self.scenario.config.rates.feedback
         goal = task.check_goal([rng.uniform(0.0, 2.0 * np.pi), *walk.command, heading(plant.read()[1])[0]])
-        law = FeedbackLaw(robot, FeedbackTiming(transition=0.0, velocity_filter=1.0))
+        law = FeedbackLaw(robot, FeedbackTiming(0.0, self.scenario.config.feedback.velocity_filter))
         coming, plan, followed = deque[tuple[float, Plan, Flags]](), None, None
         t, xs, statuses, times = list[float](), list[Array](), Counter[str](), list[tuple[float, float]]()
         effort = np.zeros(robot.nu)
-        for step in range(round(walk.seconds * FEEDBACK)):
+        for step in range(round(walk.seconds * feedback)):
             now, x = plant.read()
             if step % SAMPLE == 0:
                 t.append(now)
                 xs.append(x)
-            if step % (FEEDBACK // PLAN) == 0:
+            if step % self._plan_every == 0:
                 began = time.perf_counter()
                 known = plant.known()
                 plan = (self._planning if plan else self._first).plan(known, goal, now, plan)
@@ -182,11 +157,13 @@ class WalkingLoop:
                 if plan.status.usable:
                     stands = task.reference(known, task.later(goal, now), round(self._delay / task.dt)).stands[-1]
                     coming.append((now + (self._delay if followed else 0.0), plan, stands))
-            while coming and coming[0][0] <= now + 0.5 / FEEDBACK:
+            while coming and coming[0][0] <= now + 0.5 / feedback:
                 _, followed, stands = coming.popleft()
                 plant.expect(stands)
-            if followed is not None:
-                law.receive(check_command(robot, followed.command(now, np.inf)), now - 1.0 / FEEDBACK)
+            if followed is not None and step % self._command_every == 0:
+                command = followed.command(now + 0.5 * self._command_every / feedback, np.inf)
+                command = left_to_joints(robot, command, plant.known())
+                law.receive(check_command(robot, command), now - 1.0 / feedback)
             effort = np.maximum(effort, np.abs(plant.step(law)))
             if plant.fallen:
                 break
@@ -197,8 +174,11 @@ class WalkingLoop:
 class Plant:
     """The robot in its world, pushed, with masses of its own; it knows its true state."""
 
-    def __init__(self, task: WalkTask, walk: Walk, rng: np.random.Generator) -> None:
-        self.robot, self.world = task.robot, MujocoWorld(task.robot, 1.0 / FEEDBACK)
+    def __init__(self, scenario: Scenario, walk: Walk, rng: np.random.Generator) -> None:
+        """Put the robot of `scenario` on its feet; `rng` draws the start and what `walk` leaves open."""
+        task = scenario.task
+        assert isinstance(task, WalkTask)
+        self.robot, self.world = task.robot, MujocoWorld(task.robot, 1.0 / scenario.config.rates.feedback)
         model = self.world.model
         self._base = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_BODY, task.robot.base)
         share = 1.0 + walk.mass * rng.uniform(-1.0, 1.0, model.nbody)
@@ -232,7 +212,8 @@ class Plant:
         q, v = np.split(self.known(), [self.robot.nq])
         effort = law.update(now.t, q, law.filtered(v), now.effort)
         self.world.apply(effort)
-        pushed = -0.5 / FEEDBACK < now.t - self._push.at < self._push.duration - 0.5 / FEEDBACK
+        since = now.t - self._push.at + 0.5 * self.world.dt
+        pushed = 0.0 < since < self._push.duration
         self.world.data.xfrc_applied[self._base, :3] = pushed * self._across
         self.world.step()
         self.sense()
@@ -244,40 +225,3 @@ class Plant:
         _, x = self.read()
         upright = pinocchio.Quaternion(x[3:7]).toRotationMatrix()[2, 2]
         return bool(x[2] < FALLEN * self.robot.nominal[2] or upright < FALLEN)
-
-
-def study(loop: WalkingLoop, walks: Sequence[Walk], most: int) -> Iterator[dict[str, object]]:
-    """Do every walk with its seeds, `most` at most; yield a row for each that the JSON of a bench can hold."""
-    for walk in walks:
-        seeds = range(min(walk.seeds, most))
-        courses = [loop.run(walk, np.random.default_rng(seed)) for seed in seeds]
-        found = [course.summary(walk, loop.task) for course in courses]
-        yield {
-            "walk": asdict(walk),
-            "survived": sum(not course.fell for course in courses),
-            "velocity_rms": [row["velocity_rms"] for row in found],
-            "turn": [row["turn"] for row in found],
-            "plan_ms": percentiles(np.concatenate([course.plan_ms for course in courses])),
-            "solve_ms": percentiles(np.concatenate([course.solve_ms for course in courses])),
-            "courses": found,
-        }
-
-
-def main(json: Path, seeds: int = 20, gait: str = "trot") -> None:
-    """Study the Go2 and write everything that was found.
-
-    Args:
-        json: file for the results, written after every walk.
-        seeds: of each walk at most.
-        gait: one of those of the task's configuration.
-    """
-    task = WalkTask(load_robot("go2"), WalkConfig(gait=gait))
-    loop = WalkingLoop(task, walk_planning(task))
-    conditions = {"horizon": HORIZON, "dt": task.dt, "plan_hz": PLAN, "feedback_hz": FEEDBACK, "plan_delay": 1.0 / PLAN}
-    results = Results(json, f"quadruped_walk, gait {gait}", conditions)
-    for row in study(loop, WALKS, seeds):
-        results.add_row(row)
-
-
-if __name__ == "__main__":
-    tyro.cli(main)
