@@ -177,6 +177,8 @@ class TestUrdf:
         assert numbers(imu, "update_rate") == [GAZEBO_STEPS]
         assert imu.findtext("imu/orientation_reference_frame/localization") == "ENU"  # the world's, as in MuJoCo
         assert noise(imu) == {name: {float(scene.sensor(name).noise[0])} for name in ("imu_gyro", "imu_accel")}
+        frame = walker.model.frames[walker.model.getFrameId(walker.imu)]
+        np.testing.assert_allclose(frame.placement.homogeneous, place_of_imu(scene).homogeneous, atol=ROUNDED)
 
     def test_feet_slide_as_in_the_scene(self, walker: Robot) -> None:
         scene, urdf = scene_of(walker), urdf_of(walker)
@@ -231,8 +233,8 @@ class TestConverted:
     def test_imu(self, convert: Convert, walker: Robot) -> None:
         """Its frame is gone: it sits in the base, where the frame was."""
         scene, imu = scene_of(walker), element(convert(walker), f"link[@name='{walker.base}']/sensor")
-        place = pinocchio.XYZQUATToSE3([*scene.site("imu").pos, *np.roll(scene.site("imu").quat, -1)])
-        np.testing.assert_allclose(pose_of(element(imu, "pose")).homogeneous, place.homogeneous, atol=ROUNDED)
+        found = pose_of(element(imu, "pose")).homogeneous
+        np.testing.assert_allclose(found, place_of_imu(scene).homogeneous, atol=ROUNDED)
         assert noise(imu) == {name: {float(scene.sensor(name).noise[0])} for name in ("imu_gyro", "imu_accel")}
         assert imu.findtext("imu/orientation_reference_frame/localization") == "ENU"
 
@@ -254,6 +256,12 @@ def joint_of_scene(scene: mujoco.MjModel, name: str) -> list[float]:
     """Lower, upper, effort, damping and friction of a joint of the MJCF."""
     joint, motor = scene.joint(name), scene.actuator(name)
     return [*joint.range, motor.ctrlrange[1], joint.damping[0], joint.frictionloss[0]]
+
+
+def place_of_imu(scene: mujoco.MjModel) -> pinocchio.SE3:
+    """Where the IMU of the MJCF is, in the base."""
+    site = scene.site("imu")
+    return pinocchio.XYZQUATToSE3([*site.pos, *np.roll(site.quat, -1)])
 
 
 def gz_sdf(option: str, file: Path) -> str:
