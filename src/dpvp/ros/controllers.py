@@ -13,7 +13,7 @@ from dpvp.errors import ConfigError
 from dpvp.robot import Robot
 
 FEEDBACK = "linear_feedback_controller"  # name of the controller and of its package
-GAZEBO_STEPS = 1000  # physics steps per second of Gazebo's world empty.sdf
+GAZEBO_STEPS = 1000  # physics steps per second of config/gazebo/world.sdf
 
 
 @dataclass(frozen=True)

@@ -295,6 +295,7 @@ def _gazebo(scenario: Scenario, bringup: Bringup) -> tuple[ProcessSpec, ...]:
     """Gazebo server, the robot put into it, and /clock brought out of it; the controller manager lives inside."""
     folders = (os.environ.get(name) for name in ("GZ_SIM_SYSTEM_PLUGIN_PATH", "LD_LIBRARY_PATH"))
     server = ("-r", "-s") if bringup.headless else ("-r",)
+    world = str(share_directory() / "config" / "gazebo" / "world.sdf")
     height = ("-z", f"{scenario.robot.nominal[2]:.4f}") if scenario.robot.floating else ()
     create = ("-topic", "robot_description", "-name", scenario.config.robot.name, *height)
     clock = ("/clock@rosgraph_msgs/msg/Clock[gz.msgs.Clock",)
@@ -303,7 +304,7 @@ def _gazebo(scenario: Scenario, bringup: Bringup) -> tuple[ProcessSpec, ...]:
             "gazebo",
             "",
             "gz",
-            arguments=("sim", *server, "empty.sdf"),
+            arguments=("sim", *server, world),
             environment={"GZ_SIM_SYSTEM_PLUGIN_PATH": os.pathsep.join(filter(None, folders))},
             required=True,
             needs=("ros_gz_sim", _PLUGIN_PACKAGES["gazebo"]),
