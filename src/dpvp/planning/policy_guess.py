@@ -21,7 +21,7 @@ class PolicyGuess:
         """Propose the simulated policy; None if it had to be asked outside its training range on the way."""
 
         def control(state: Array, node: int) -> Array | None:
-            then = ocp.later(goal, node * ocp.dt)
+            then = ocp.later(goal, ocp.time(node))
             return self._policy(state, then) if self._policy.inside(state, then) else None
 
         return simulated(self.name, ocp, x, control)

@@ -69,7 +69,11 @@ class Ocp:
     @property
     def span(self) -> float:
         """Length of the horizon, s."""
-        return self.horizon * self.dt if self.first_dt == 0.0 else self.first_dt + (self.horizon - 1) * self.dt
+        return self.time(self.horizon)
+
+    def time(self, node: int) -> float:
+        """Return when `node` begins, s after node 0."""
+        return node * self.dt if node == 0 or self.first_dt == 0.0 else self.first_dt + (node - 1) * self.dt
 
     def aim(self, x: Array, goal: Array) -> None:
         """Set the (nx,) start state and the goal, in the task's units."""

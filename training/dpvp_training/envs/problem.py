@@ -12,7 +12,16 @@ from dpvp.tasks.task import Task
 
 
 class Geometry(nn.Module, ABC):
-    """What a task knows of its machine, in torch: differentiable, exportable, and without anything to train."""
+    """What a task knows of its machine, in torch: differentiable, exportable, and without anything to train.
+
+    Attributes:
+        ends: the task is done where its residual and what has to rest vanish, and the feed-forward keeps it there.
+        anywhere: entries of the state of whose values in the data nothing follows for what may be asked: the place of a
+            base, and its orientation, of which the features have what matters.
+    """
+
+    ends: bool = True
+    anywhere: tuple[int, ...] = ()
 
     @abstractmethod
     def residual(self, x: Tensor, goal: Tensor) -> Tensor:

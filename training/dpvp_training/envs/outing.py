@@ -1,0 +1,165 @@
+"""Outings: walks in MuJoCo on which much happens, as a source of states to learn from and to measure at.
+
+The command changes on the way, somebody pushes, and the floor is uneven: whenever a foot is in the middle of its swing
+it gets a ball of another size, so that it meets the floor early or late, as it would on a floor of that height. Plans
+are those of the scenario, in force as soon as they are asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import mujoco
+import numpy as np
+import pinocchio
+from pydantic import Field
+
+from dpvp.config import Config
+from dpvp.control.feedback import FeedbackLaw, FeedbackTiming
+from dpvp.control.guard import check_command
+from dpvp.control.onboard import left_to_joints
+from dpvp.plan import Array, Plan
+from dpvp.planning.build import build_planning
+from dpvp.planning.planner import Budget
+from dpvp.scenario import Scenario
+from dpvp.tasks.strides import heading
+from dpvp.tasks.walk import WalkTask
+from dpvp.worlds.mujoco import MujocoWorld
+
+FIRST_ITERATIONS = 20  # the first plan has no plan before it to improve on
+PUSH = 0.2  # s
+SHORTLY = 0.1  # s after an event that states are still told to come from it
+FALLEN = 0.5  # of its height, or of the cosine of its tilt, where a robot has fallen
+STILL, STRAIGHT = 0.2, 0.3  # shares of the commands that are to stand, and to go forwards only
+
+Since = Literal["start", "command", "push", "walk"]
+
+
+class OutingConfig(Config):
+    """What happens on an outing."""
+
+    seconds: float = Field(2.0, gt=0, description="length; the command changes around the middle")
+    push: float = Field(80.0, ge=0, description="largest force on the base, from any side, for 0.2 s in half of them, N")
+    floor: float = Field(0.02, ge=0, description="the floor under a foot is higher or lower by up to this, m")
+
+
+@dataclass(frozen=True, eq=False)
+class Moment:
+    """A plan is to be made.
+
+    Attributes:
+        t: s.
+        x: (nx,) true state.
+        goal: as it is at time 0.
+        previous: the plan that was followed until now; none at the start.
+        since: what has happened just now; nothing where it is `walk`.
+    """
+
+    t: float
+    x: Array
+    goal: Array
+    previous: Plan | None
+    since: Since
+
+
+@dataclass(frozen=True, eq=False)
+class _Events:
+    """What is drawn for an outing."""
+
+    commands: tuple[Array, Array]
+    change: float
+    push: Array
+    push_at: float
+
+
+class Outings:
+    """A robot, its planner and its world."""
+
+    def __init__(self, scenario: Scenario, config: OutingConfig) -> None:
+        """Take the scenario, whose task is to walk."""
+        assert isinstance(scenario.task, WalkTask)
+        self.task, self._config, self._rates = scenario.task, config, scenario.config.rates
+        planning = build_planning(scenario)
+        self._first = replace(planning, budget=Budget(FIRST_ITERATIONS))
+        self._planning = replace(planning, budget=Budget(scenario.config.planner.iterations))
+        self._timing = FeedbackTiming(0.0, scenario.config.feedback.velocity_filter)
+        self._world = MujocoWorld(self.task.robot, 1.0 / self._rates.feedback)
+        model = self._world.model
+        self._base = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_BODY, self.task.robot.base)
+        self._balls = [mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_GEOM, foot) for foot in self.task.robot.feet]
+        self._radius = float(model.geom_size[self._balls[0], 0])
+
+    def moments(self, rng: np.random.Generator) -> Iterator[Moment]:
+        """Go on an outing and stop at every plan; ends early where the robot falls."""
+        robot, every = self.task.robot, round(self._rates.feedback / self._rates.plan)
+        events, law, plan, followed = self._drawn(rng), FeedbackLaw(robot, self._timing), None, None
+        start = self.task.sample_start(rng)
+        self._resize(np.full(len(self._balls), self._radius))
+        self._world.reset(start[: robot.nq], start[robot.nq :])
+        goal = self.task.check_goal([rng.uniform(0.0, 2.0 * np.pi), *events.commands[0], heading(start)[0]])
+        zero = self._world.read().t
+        for number in range(round(self._config.seconds * self._rates.plan)):
+            t, x = self._read(zero)
+            if self._fallen(x):
+                return
+            goal = self.task.commanded(goal, events.commands[int(t >= events.change)], x, t)
+            yield Moment(t, x, goal, plan, self._since(number, t, events))
+            plan = (self._planning if plan else self._first).plan(x, goal, t, plan)
+            self._uneven(x, self.task.later(goal, t), rng)
+            followed = plan if plan.status.usable else followed
+            self._follow(followed, law, every, events, zero)
+
+    def _follow(self, plan: Plan | None, law: FeedbackLaw, steps: int, events: _Events, zero: float) -> None:
+        robot, every = self.task.robot, round(self._rates.feedback / (self._rates.command or self._rates.plan))
+        for step in range(steps):
+            now, (t, x) = self._world.read(), self._read(zero)
+            if plan is not None and step % every == 0:
+                command = plan.command(t + 0.5 * every / self._rates.feedback, np.inf)
+                law.receive(check_command(robot, left_to_joints(robot, command, x)), now.t - self._world.dt)
+            self._world.apply(law.update(now.t, now.q, law.filtered(now.v), now.effort))
+            pushed = events.push_at <= t < events.push_at + PUSH
+            self._world.data.xfrc_applied[self._base, :3] = pushed * events.push
+            self._world.step()
+
+    def _drawn(self, rng: np.random.Generator) -> _Events:
+        seconds, angle = self._config.seconds, rng.uniform(0.0, 2.0 * np.pi)
+        force = rng.uniform(0.0, self._config.push) * float(rng.random() < 0.5)
+        push = force * np.array([np.cos(angle), np.sin(angle), 0.0])
+        commands = self._command(rng), self._command(rng)
+        return _Events(commands, rng.uniform(0.4, 0.6) * seconds, push, rng.uniform(0.2, 0.8) * seconds)
+
+    def _command(self, rng: np.random.Generator) -> Array:
+        """Draw a command: none, forwards only, or anything that the gait can do."""
+        command, kind = self.task.sample_goal(rng)[1:4], rng.random()
+        only = np.zeros(3) if kind < STILL else np.array([1.0, 0.0, 0.0])
+        return command if kind > STILL + STRAIGHT else np.asarray(only * command)
+
+    def _uneven(self, x: Array, goal: Array, rng: np.random.Generator) -> None:
+        """Let the floor be another under feet that are high over it."""
+        heights = self.task.legs.places(x[: self.task.robot.nq])[:, 2]
+        stands = self.task.gait.stands(goal[:1])[0]
+        high = heights > heights[stands].mean() + 0.5 * self.task.gait.clearance
+        floor = rng.uniform(-1.0, 1.0, len(heights)) * self._config.floor
+        sizes = self._world.model.geom_size[self._balls, 0]
+        self._resize(np.where(high, np.maximum(self._radius + floor, 1e-3), sizes))
+
+    def _resize(self, radii: Array) -> None:
+        self._world.model.geom_size[self._balls, 0] = self._world.model.geom_rbound[self._balls] = radii
+
+    def _read(self, zero: float) -> tuple[float, Array]:
+        now = self._world.read()
+        return now.t - zero, np.concatenate([now.q, now.v])
+
+    def _since(self, number: int, t: float, events: _Events) -> Since:
+        if number == 0:
+            return "start"
+        if events.push.any() and events.push_at < t < events.push_at + PUSH + SHORTLY:
+            return "push"
+        return "command" if events.change <= t < events.change + SHORTLY else "walk"
+
+    def _fallen(self, x: Array) -> bool:
+        upright = pinocchio.Quaternion(x[3:7]).toRotationMatrix()[2, 2]
+        height = x[2] - self.task.legs.places(x[: self.task.robot.nq])[:, 2].min()
+        return bool(height < FALLEN * self.task.robot.nominal[2] or upright < FALLEN)
