@@ -57,6 +57,7 @@ OTHER_FEATURES = "it was learned from other features than this dpvp computes: tr
 Head = Literal["policy", "trajectory", "value", "residual", "critic", "primitive"]
 Precision = Literal["float32", "float64"]
 HEADS_OF_COSTS = frozenset(("value", "critic"))  # their answers are sums of costs, and of no use under others
+WHAT_TO_DO = frozenset(("gait",))  # entries of the costs that say what is to be done: no head is of use for another
 Text = Annotated[str, Field(min_length=1)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
@@ -294,10 +295,11 @@ def check_owner(file: Path, contract: Contract, robot: Machine, task: Task) -> N
     goal, its_goal = (", ".join(f"{name} [{unit}]" for name, unit in layout) for layout in (numbers, its_numbers))
     require("task.goal_layout", goal, its_goal)
     require("dt", task.dt, contract.dt, "nodes of the task must be as long as in the training, s")
-    if not HEADS_OF_COSTS.isdisjoint(contract.graphs):
-        here, there = (_leaves(costs, "task.costs") for costs in (task.costs, contract.task.costs))
-        for key in [*here, *there]:
-            require(key, here.get(key, "(absent)"), there.get(key, "(absent)"), "it was learned under other costs")
+    all_costs = not HEADS_OF_COSTS.isdisjoint(contract.graphs)
+    asked = [{k: v for k, v in c.items() if all_costs or k in WHAT_TO_DO} for c in (task.costs, contract.task.costs)]
+    here, there = (_leaves(costs, "task.costs") for costs in asked)
+    for key in [*here, *there]:
+        require(key, here.get(key, "(absent)"), there.get(key, "(absent)"), "it was learned under other costs")
     check_ranges(file, ranges, task)
     if "value" in contract.graphs:
         now, then = task.observe(*probe(ranges)), np.array(contract.task.features)

@@ -80,6 +80,18 @@ class Ocp:
         self.problem.x0 = x
         self._aim(goal)
 
+    def mend(self) -> bool:
+        """Give nodes new data where there is NaN in them; True if there was.
+
+        Pinocchio adds to some derivatives in place: with contacts a single NaN stays for ever, whatever is solved next.
+        """
+        sound = all(bool(np.isfinite(data.Fx).all()) for data in self._datas)
+        if not sound:
+            for node, model in enumerate(self.problem.runningModels):
+                self.problem.updateNode(node, model, model.createData())
+            self._datas = list(self.problem.runningDatas)
+        return not sound
+
     def gravity(self, x: Array, node: int = -1) -> Array:
         """Return the (nu,) torques, Nm, that carry the posture of the (nx,) state `x` at rest, on `node`'s contacts."""
         if self._hold is not None:

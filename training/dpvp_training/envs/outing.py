@@ -41,7 +41,7 @@ class OutingConfig(Config):
     """What happens on an outing."""
 
     seconds: float = Field(2.0, gt=0, description="length; the command changes around the middle")
-    push: float = Field(80.0, ge=0, description="largest force on the base, from any side, for 0.2 s in half of them, N")
+    push: float = Field(80.0, ge=0, description="largest force on the base, for 0.2 s in half of them, N")
     floor: float = Field(0.02, ge=0, description="the floor under a foot is higher or lower by up to this, m")
 
 
@@ -99,9 +99,8 @@ class Outings:
         self._resize(np.full(len(self._balls), self._radius))
         self._world.reset(start[: robot.nq], start[robot.nq :])
         goal = self.task.check_goal([rng.uniform(0.0, 2.0 * np.pi), *events.commands[0], heading(start)[0]])
-        zero = self._world.read().t
         for number in range(round(self._config.seconds * self._rates.plan)):
-            t, x = self._read(zero)
+            t, x = number / self._rates.plan, self._read()
             if self._fallen(x):
                 return
             goal = self.task.commanded(goal, events.commands[int(t >= events.change)], x, t)
@@ -109,15 +108,15 @@ class Outings:
             plan = (self._planning if plan else self._first).plan(x, goal, t, plan)
             self._uneven(x, self.task.later(goal, t), rng)
             followed = plan if plan.status.usable else followed
-            self._follow(followed, law, every, events, zero)
+            self._follow(followed, law, t, every, events)
 
-    def _follow(self, plan: Plan | None, law: FeedbackLaw, steps: int, events: _Events, zero: float) -> None:
+    def _follow(self, plan: Plan | None, law: FeedbackLaw, begin: float, steps: int, events: _Events) -> None:
         robot, every = self.task.robot, round(self._rates.feedback / (self._rates.command or self._rates.plan))
         for step in range(steps):
-            now, (t, x) = self._world.read(), self._read(zero)
+            now, t = self._world.read(), begin + step * self._world.dt  # the world's clock goes on between outings
             if plan is not None and step % every == 0:
                 command = plan.command(t + 0.5 * every / self._rates.feedback, np.inf)
-                law.receive(check_command(robot, left_to_joints(robot, command, x)), now.t - self._world.dt)
+                law.receive(check_command(robot, left_to_joints(robot, command, self._read())), now.t - self._world.dt)
             self._world.apply(law.update(now.t, now.q, law.filtered(now.v), now.effort))
             pushed = events.push_at <= t < events.push_at + PUSH
             self._world.data.xfrc_applied[self._base, :3] = pushed * events.push
@@ -148,9 +147,9 @@ class Outings:
     def _resize(self, radii: Array) -> None:
         self._world.model.geom_size[self._balls, 0] = self._world.model.geom_rbound[self._balls] = radii
 
-    def _read(self, zero: float) -> tuple[float, Array]:
+    def _read(self) -> Array:
         now = self._world.read()
-        return now.t - zero, np.concatenate([now.q, now.v])
+        return np.concatenate([now.q, now.v])
 
     def _since(self, number: int, t: float, events: _Events) -> Since:
         if number == 0:

@@ -36,9 +36,7 @@ class WalkGeometry(Geometry):
         self.feet = Feet(robot)
         self._n, self._nq, self._rise = len(robot.feet), robot.nq, legs.rise
         self._gait, self._dt, self._calm = task.gait, task.dt, task.config.strides.calm
-        self._weight = float(
-            np.linalg.norm(robot.model.gravity.linear) * pinocchio.computeTotalMass(robot.model)
-        )
+        self._weight = float(np.linalg.norm(robot.model.gravity.linear) * pinocchio.computeTotalMass(robot.model))
         w = task.config.weights
         buffers = {
             "roots": np.sqrt([w.height, w.tilt, w.tilt, w.yaw, *[w.speed] * 3, *[w.turn] * 3]),

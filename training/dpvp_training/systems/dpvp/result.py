@@ -48,7 +48,7 @@ def write_result(
     held_out: Nodes,
     config: DpvpConfig,
 ) -> Path:
-    """Write the artifact of a run; its metrics are errors on the held-out nodes, those of the value where it has one."""
+    """Write the artifact of a run; its metrics are errors on held-out nodes, of the value where there is one."""
     heads: dict[Head, HeadExport] = {"policy": policy_head(problem, policy)}
     if config.value is None or value is None:
         errors = {"held_out_control_error": control_error(problem, policy, held_out)}

@@ -78,9 +78,10 @@ class WalkLabeller:
         """Solve from the (nx,) state `x`; None where the solver does not converge."""
         goal, study = self._task.later(moment.goal, moment.t), self._study.study
         guess = best_guess([HoldGuess(), ShiftGuess()], self._ocp, x, goal, moment.t, moment.previous)
-        good = self._solver.solve(list(guess.xs), list(guess.us), ITERATIONS, True, np.nan)
-        iterations.append(int(self._solver.iter))
+        good = np.isfinite(guess.cost) and self._solver.solve(list(guess.xs), list(guess.us), ITERATIONS, True, np.nan)
+        iterations.append(int(self._solver.iter) if good else 0)
         if not good:
+            self._ocp.mend()
             return None
         try:
             hold(self._solver, list(np.array(self._solver.xs)), list(np.array(self._solver.us)))
