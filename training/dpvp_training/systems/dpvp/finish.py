@@ -70,8 +70,8 @@ def _starts(task: str, config: DpvpConfig, artifact: Path, executor: Executor, p
 
 def _picture_of(title: str, starts: Sequence[Start], task: Task, losses: Path) -> RunPicture:
     """Return what the picture shows: iterations from `hold` and from the policy, and some of its guesses."""
-    errors = np.array([start.errors for start in starts if np.isfinite(start.errors).all()][:SHOWN])
-    errors = errors.reshape(len(errors), 2, -1)
+    shown = [start.errors for start in starts if np.isfinite(start.errors).all()][:SHOWN]
+    errors = np.array(shown) if shown else np.zeros((0, 2, 1))
     return RunPicture(
         title=f"{title}: policy",
         curves=read_curves(losses),

@@ -160,6 +160,30 @@ def _tracking(content: dict[str, Any]) -> Iterator[str]:
     yield from _table(("way to plan", "plant", "runs", "rms error, mean [mm]", "worst", "largest error"), rows)
 
 
+def _starts(content: dict[str, Any]) -> Iterator[str]:
+    rows = []
+    for row in content["rows"]:
+        ratios = [f"{row[key]['median']:.3g} / {row[key]['p90']:.3g}" for key in ("cost_ratio", "improved_ratio")]
+        counts = [f"{row[key]['mean']:.1f} / {row[key]['p90']:.0f}" for key in ("iterations", "enough")]
+        clock = [f"{row[key]['median']:.1f}" for key in ("guess_ms", "solve_ms")]
+        rows.append([row["since"], row["guess"], str(row["count"]), *ratios, *counts, *clock, str(row["poorer"])])
+    head = "after", "guess", "plans", "cost beside the optimum: median / p90", "after one iteration"
+    until = "iterations until it stops: mean / p90", "until within 1 %", "guess [ms]", "solve [ms]", "poorer optimum"
+    yield from _table([*head, *until], rows)
+    yield ""
+    yield "`without` is the cheapest guess but the policy, `best` the cheapest of all."
+    yield ""
+    loops = []
+    for row in content["loops"]:
+        won = ", ".join(f"{name} {count}" for name, count in sorted(row["guesses_won"].items()))
+        figures = [f"{row[key]:.3f}" for key in ("error", "cost", "mean_cost")]
+        clock = [f"{row[key]:.1f}" for key in ("guess_ms", "plan_ms")]
+        upright = f"{row['upright']} of {row['outings']}"
+        loops.append([row["guesses"], upright, *figures, won, str(row["unusable"]), *clock])
+    head = "guesses", "upright", "rms error [m/s]", "cost of a plan: median", "mean", "guesses that won"
+    yield from _table([*head, "unusable plans", "guess [ms]", "plan [ms]"], loops)
+
+
 def _seconds(value: float | None) -> str:
     return "not" if value is None else f"{value:.2f}"
 
@@ -172,6 +196,7 @@ TABLES = {
     "ablation": _ablation,
     "disturbance": _disturbance,
     "tracking": _tracking,
+    "starts": _starts,
 }
 # what a study sets when all its rows are there
 LAST = {
@@ -181,4 +206,5 @@ LAST = {
     "ablation": "verdict",
     "disturbance": "summary",
     "tracking": "complete",
+    "starts": "loops",
 }
