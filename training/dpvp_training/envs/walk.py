@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from dpvp.errors import ModelMismatchError
+from dpvp.plan import Array
 from dpvp.robot import Robot
 from dpvp.tasks.footing import SPEED
 from dpvp.tasks.gait import AT_ONCE
@@ -28,6 +29,10 @@ class WalkGeometry(Geometry):
     """
 
     ends, anywhere = False, tuple(range(7))
+    roots: Tensor
+    offsets: Tensor
+    hips: Tensor
+    nominal: Tensor
 
     def __init__(self, task: WalkTask) -> None:
         """Take legs and gait of `task`."""
@@ -117,6 +122,13 @@ class Feet(nn.Module):
     As in `dpvp_training.core.differentiable`, a joint turns its link by 1 + sin q K + (1 - cos q) K².
     """
 
+    axes: Tensor
+    constant: Tensor
+    by_sin: Tensor
+    by_cos: Tensor
+    steps: Tensor
+    ends: Tensor
+
     def __init__(self, robot: Robot) -> None:
         """Read the legs off the model of `robot`.
 
@@ -171,7 +183,7 @@ class Feet(nn.Module):
         return self.constant + torch.sin(angles) * self.by_sin + torch.cos(angles) * self.by_cos
 
 
-def _axis(model: pinocchio.Model, joint: int) -> np.ndarray:
+def _axis(model: pinocchio.Model, joint: int) -> Array:
     data = model.joints[joint].createData()
     model.joints[joint].calc(data, pinocchio.neutral(model))
     return np.reshape(data.S, (6, -1))[3:, 0]

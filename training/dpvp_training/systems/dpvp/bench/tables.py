@@ -180,8 +180,8 @@ def _starts(content: dict[str, Any]) -> Iterator[str]:
         clock = [f"{row[key]:.1f}" for key in ("guess_ms", "plan_ms")]
         upright = f"{row['upright']} of {row['outings']}"
         loops.append([row["guesses"], upright, *figures, won, str(row["unusable"]), *clock])
-    head = "guesses", "upright", "rms error [m/s]", "cost of a plan: median", "mean", "guesses that won"
-    yield from _table([*head, "unusable plans", "guess [ms]", "plan [ms]"], loops)
+    columns = "guesses", "upright", "rms error [m/s]", "cost of a plan: median", "mean", "guesses that won"
+    yield from _table([*columns, "unusable plans", "guess [ms]", "plan [ms]"], loops)
 
 
 def _seconds(value: float | None) -> str:
