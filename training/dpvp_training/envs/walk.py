@@ -73,7 +73,8 @@ class WalkGeometry(Geometry):
         up = _rotation(x)[:, 2]
         levers, axes = self.feet.levers(x[:, 7 : self._nq])  # (B, n, joints, 3)
         torques = (torch.linalg.cross(axes, levers) * up[:, None, None]).sum(-1)
-        return -(share[:, :, None] * torques).flatten(1)
+        carried: Tensor = -(share[:, :, None] * torques).flatten(1)
+        return carried
 
     def _residual(self, rotation: Tensor, heights: Tensor, x: Tensor, goal: Tensor) -> Tensor:
         height = -_mean(heights, self._standing(goal[:, :1])) - self._rise
@@ -82,7 +83,8 @@ class WalkGeometry(Geometry):
         tilt, velocity = [rotation[:, 2, 1:2], -rotation[:, 2, :1]], x[:, self._nq : self._nq + 6]
         none = torch.zeros_like(height)
         commanded = torch.cat([goal[:, 1:3], none, none, none, goal[:, 3:4]], dim=1)
-        return torch.cat([height, *tilt, away, velocity - commanded], dim=1) * self.roots
+        e: Tensor = torch.cat([height, *tilt, away, velocity - commanded], dim=1) * self.roots
+        return e
 
     def _heights(self, x: Tensor) -> Tensor:
         """Return how high the feet are over the base (B, n), m."""
@@ -113,7 +115,8 @@ class WalkGeometry(Geometry):
         speed = (rotation @ x[:, self._nq : self._nq + 3, None])[:, :2, 0].norm(dim=1, keepdim=True)
         unmoved = goal[:, 1:4].abs().amax(dim=1, keepdim=True) <= calm.command
         right = (away.abs() <= calm.heading) & (speed < calm.speed)
-        return unmoved & right & (offsets.amax(dim=1, keepdim=True) < calm.offset)
+        still: Tensor = unmoved & right & (offsets.amax(dim=1, keepdim=True) < calm.offset)
+        return still
 
 
 class Feet(nn.Module):
