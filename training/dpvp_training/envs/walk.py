@@ -88,7 +88,8 @@ class WalkGeometry(Geometry):
 
     def _heights(self, x: Tensor) -> Tensor:
         """Return how high the feet are over the base (B, n), m."""
-        return (self.feet(x[:, 7 : self._nq]) * _rotation(x)[:, None, 2]).sum(-1)
+        heights: Tensor = (self.feet(x[:, 7 : self._nq]) * _rotation(x)[:, None, 2]).sum(-1)
+        return heights
 
     def _standing(self, phase: Tensor) -> Tensor:
         """Return 1 for the feet that stand at `phase` (B, 1), rad, else 0: (B, n)."""
