@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from torch import Tensor, nn
 
@@ -16,12 +18,12 @@ class Geometry(nn.Module, ABC):
 
     Attributes:
         ends: the task is done where its residual and what has to rest vanish, and the feed-forward keeps it there.
-        anywhere: entries of the state of whose values in the data nothing follows for what may be asked: the place of a
-            base, and its orientation, of which the features have what matters.
+        anywhere: entries of the state whose values in the data say nothing of where a policy may be asked, and how far
+            from zero they may be: the place of a base, m, and its orientation, of which features have what matters.
     """
 
     ends: bool = True
-    anywhere: tuple[int, ...] = ()
+    anywhere: Mapping[int, float] = MappingProxyType({})
 
     @abstractmethod
     def residual(self, x: Tensor, goal: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ Nothing here reads the place of the base: what would cancel in theory would cost
 from __future__ import annotations
 
 import math
+from types import MappingProxyType
 
 import numpy as np
 import pinocchio
@@ -20,6 +21,8 @@ from dpvp.tasks.gait import AT_ONCE
 from dpvp.tasks.walk import WalkTask
 from dpvp_training.envs.problem import Geometry
 
+PLACE, QUATERNION = 1e6, 1.001  # how far from zero numbers of a base may be: m, and a unit with room for rounding
+
 
 class WalkGeometry(Geometry):
     """What `WalkTask` says of states and goals; see `dpvp.tasks.upright` and `dpvp.tasks.footing`.
@@ -28,7 +31,8 @@ class WalkGeometry(Geometry):
     of their own. It keeps no equilibrium, for a walk has none: a policy adds to it wherever it is.
     """
 
-    ends, anywhere = False, tuple(range(7))
+    ends = False
+    anywhere = MappingProxyType({**dict.fromkeys(range(3), PLACE), **dict.fromkeys(range(3, 7), QUATERNION)})
     roots: Tensor
     offsets: Tensor
     hips: Tensor

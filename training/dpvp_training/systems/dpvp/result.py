@@ -26,7 +26,6 @@ ROOM_TO_LABEL = 0.5  # share of the width of the data by which a value that only
 # the quadratic (measured: 1.02 against 1.33 of the optimum's cost at T = 3).
 ROOM = 0.15
 AGREEMENT, SLACK = 0.99, 4.5  # what this share of the held-out nodes disagree by, times the slack, is still believed
-UNBOUNDED = 1e6  # m; a contract has finite numbers only
 TINY = 1e-3  # least half-width of a range, so that a number that was always the same has one
 
 
@@ -159,13 +158,10 @@ def _box(values: Array, room: float) -> Box:
 
 
 def _anywhere(problem: Problem, box: Box) -> Box:
-    """Return the box without bounds for numbers that say where the machine is or how it is turned.
-
-    Of those `Geometry.anywhere` names nothing that was learned depends on, and their values in the data mean nothing.
-    """
+    """Return the box with the bounds of `Geometry.anywhere` for numbers that may be anything."""
     lower, upper = list(box.lower), list(box.upper)
-    for entry in problem.geometry.anywhere:
-        lower[entry], upper[entry] = -UNBOUNDED, UNBOUNDED
+    for entry, most in problem.geometry.anywhere.items():
+        lower[entry], upper[entry] = -most, most
     return Box(lower=tuple(lower), upper=tuple(upper))
 
 
