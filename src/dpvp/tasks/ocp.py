@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -85,7 +86,7 @@ class Ocp:
 
         Pinocchio adds to some derivatives in place: with contacts a single NaN stays for ever, whatever is solved next.
         """
-        sound = all(bool(np.isfinite(data.Fx).all()) for data in self._datas)
+        sound = all(math.isfinite(data.Fx.sum()) for data in self._datas)
         if not sound:
             for node, model in enumerate(self.problem.runningModels):
                 self.problem.updateNode(node, model, model.createData())

@@ -26,7 +26,11 @@ from dpvp_training.systems.dpvp.starts import SHARE, Outcome, Setting, Start, me
 
 GUESSES = ("hold", "shift", "policy", "without", "best")
 SINCE = ("start", "command", "push", "walk")
-WAYS = {"shift": "[shift]", "shift, policy": "[shift, policy]"}
+WAYS = {
+    f"{name}{end}": (f"planner.guesses=[{name}]", *more)
+    for end, more in {"": (), "; T=10": ("planner.horizon=10",)}.items()
+    for name in ("shift", "shift, policy")
+}
 
 
 @dataclass(frozen=True)
@@ -81,8 +85,8 @@ def run(args: Args) -> int:
                 if pairs := of(starts, guess, since):
                     results.add({"since": since, "guess": guess} | _summed(pairs))
         loops = []
-        for name, guesses in WAYS.items():
-            way = _Way(args.task, (f"artifact={folder}", f"planner.guesses={guesses}"), outing)
+        for name, changes in WAYS.items():
+            way = _Way(args.task, (f"artifact={folder}", *changes), outing)
             items = [(way, (args.seed, 2, k)) for k in range(args.loops)]
             loops.append({"guesses": name} | _walked(spread(executor, progress, f"walks with {name}", _walk, items)))
     results.set("loops", loops)
