@@ -158,6 +158,7 @@ def test_outings_come_again_with_their_seed_and_the_robot_stays_up() -> None:
     assert any(moment.since == "command" for moment in one)
 
 
+@pytest.mark.slow
 def test_a_run_ends_with_an_artifact_that_can_be_asked_anywhere(trained: Path) -> None:
     task = load_scenario(NAME).task
     artifact = load_artifact(trained, task.robot, task)  # the recorded pairs are computed again
@@ -176,12 +177,14 @@ def test_a_run_ends_with_an_artifact_that_can_be_asked_anywhere(trained: Path) -
     np.testing.assert_array_equal(policy(there, goal), u)
 
 
+@pytest.mark.slow
 def test_an_artifact_of_another_gait_is_refused(trained: Path) -> None:
     other = load_scenario(NAME, ("task.gait=walk",)).task
     with pytest.raises(ArtifactError, match=r"task\.costs\.gait\.period"):
         load_artifact(trained, other.robot, other)
 
 
+@pytest.mark.slow
 def test_weights_of_the_costs_may_change(trained: Path) -> None:
     other = load_scenario(NAME, ("task.weights.effort=0.01",)).task
     assert load_artifact(trained, other.robot, other).contract.task.costs["weights"]["effort"] == 0.005  # type: ignore[index,call-overload]
