@@ -213,3 +213,4 @@ def register(name: str, maker: str, steps: int, **arguments: Any) -> None:
 
 register("KukaReach", f"{__name__}:Env", 300, scenario="kuka_reach", effort_share=0.1)
 register("LegTrack", f"{__name__}:Env", 300, scenario="leg_track")
+register("QuadrupedWalk", f"{__name__}:Env", 500, scenario="quadruped_walk")
