@@ -23,7 +23,7 @@ INTERFACES := $(shell find src/dpvp/ros/interfaces -type f -not -name '*.pyc' 2>
 RUN := env OMP_NUM_THREADS=1 ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST
 
 .DEFAULT_GOAL := help
-.PHONY: help venv msgs train-venv demo test test-slow check format bench bench-dpvp artifacts clean
+.PHONY: help venv msgs train-venv demo test test-slow check format bench bench-robots bench-dpvp artifacts clean
 .DELETE_ON_ERROR:
 
 help: ## print this list
