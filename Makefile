@@ -66,6 +66,10 @@ format: venv ## let ruff rewrite the sources
 bench: msgs ## measure planners, horizons, guesses and rates (BENCH_ARGS=--quick: the short form)
 	@$(RUN) $(BIN)/dpvp bench $(SCENARIO) $(BENCH_ARGS)
 
+bench-robots: msgs ## every scenario at its rates through all nodes, and what walks can take: docs/bench (an hour)
+	@$(RUN) $(BIN)/python -m dpvp.bench.robots --json docs/bench/robots.json
+	@$(RUN) $(BIN)/python -m dpvp.bench.walk_study --json docs/bench/quadruped_walk.json
+
 bench-dpvp: msgs train-venv ## measure what DPVP learned: every study, docs/bench/dpvp (about an hour and a half)
 	$(STUDY) closed_loop --task kuka_reach
 	for system in leg_track $(SYSTEMS); do $(STUDY) closed_loop --task $$system --count 40 --steps 200 || exit 1; done
