@@ -63,8 +63,8 @@ class Ocp:
         self.first_dt = 0.0
         self._aim = aim
         self.later = later or (lambda goal, seconds: goal)
-        self._hold, self._step_data = hold, self._stepped[-1].createData()
-        self._datas = list(self.problem.runningDatas)  # making this list takes as long as two nodes
+        self._hold = hold
+        self._take_data()
 
     @property
     def span(self) -> float:
@@ -75,6 +75,17 @@ class Ocp:
         """Set the (nx,) start state and the goal, in the task's units."""
         self.problem.x0 = x
         self._aim(goal)
+
+    def renew(self) -> None:
+        """Forget what was computed: derivatives of contact dynamics that were NaN once would be for ever."""
+        for node, model in enumerate(list(self.problem.runningModels)):
+            self.problem.updateModel(node, model)
+        self.problem.terminalModel = self.problem.terminalModel
+        self._take_data()
+
+    def _take_data(self) -> None:
+        self._step_data = self._stepped[-1].createData()
+        self._datas = list(self.problem.runningDatas)  # making this list takes as long as two nodes
 
     def gravity(self, x: Array, node: int = -1) -> Array:
         """Return the (nu,) torques, Nm, that carry the posture of the (nx,) state `x` at rest, on `node`'s contacts."""
