@@ -88,7 +88,7 @@ def read_description(folder: Path) -> RobotConfig:
 
 
 def robot_urdf(name: str, **xacro_args: str) -> str:
-    """Return the URDF of robot `name`, or of that in a folder, as XML, expanded with `xacro_args` (`mode`, `prefix`, `driver`, ...)."""
+    """Return the URDF of the robot that `name` means as XML, expanded with `xacro_args` (`mode`, `prefix`, ...)."""
     folder = robot_folder(name)
     return expand(folder / load(RobotConfig, folder / "robot.yaml").urdf, xacro_args)
 
@@ -121,7 +121,7 @@ def _check(config: RobotConfig, file: Path) -> None:
         if (n := len(config.joints)) != len(values):
             raise ConfigError(file, key, list(values), f"must have {n} numbers, one per joint; found {len(values)}")
     if missing := [mode for mode in get_args(Mode) if mode not in config.effort]:
-        reason = f"must say for every mode whether a command is `total` or `over_gravity`; missing: {', '.join(missing)}"
+        reason = f"must say `total` or `over_gravity` for every mode; missing: {', '.join(missing)}"
         raise ConfigError(file, "effort", dict(config.effort), reason)
     if "nominal" not in config.postures:
         raise ConfigError(file, "postures", sorted(config.postures), "must contain a posture `nominal`")

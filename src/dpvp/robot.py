@@ -1,6 +1,7 @@
 """What the machine is: kinematics and inertia, joint order, limits, postures, hold gains, who adds gravity.
 
-A robot is a folder with a robot.yaml, `urdf/<name>/` or anywhere else. Loading refuses when it and the URDF describe different machines.
+A robot is a folder with a robot.yaml, `urdf/<name>/` or anywhere else. Loading refuses when it and the URDF describe
+different machines.
 A base is fixed to the ground or floats; if it floats, configurations begin with its pose and velocities with its twist.
 """
 
@@ -185,9 +186,10 @@ def load_robot_from(folder: Path, prefix: str | None = None, joint_stem: str | N
     prefix = config.prefix if prefix is None else prefix
     stem = config.joint_stem if joint_stem is None else joint_stem
     names = tuple(prefix + stem + joint.name.removeprefix(config.joint_stem) for joint in config.joints)
-    own, declared = {"prefix": config.prefix, "joint_stem": config.joint_stem}, xacro_arguments(folder / config.urdf)
-    given = {key: name for key, name in (("prefix", prefix), ("joint_stem", stem)) if key in declared or name != own[key]}
-    urdf_xml = expand(folder / config.urdf, given)
+    own, known = (config.prefix, config.joint_stem), xacro_arguments(folder / config.urdf)
+    asked = zip(("prefix", "joint_stem"), (prefix, stem), own, strict=True)
+    # a URDF that takes no names has those of robot.yaml, and no others
+    urdf_xml = expand(folder / config.urdf, {key: name for key, name, its in asked if key in known or name != its})
     rows = [(*joint.position, joint.velocity, joint.effort) for joint in config.joints]
     limits = Limits(*map(_constant, zip(*rows, strict=True)))
     frames = _frames(config, prefix)

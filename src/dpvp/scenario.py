@@ -9,8 +9,8 @@ import yaml
 from pydantic import Field
 
 from dpvp.config import Config, override, read_yaml, share_directory, validate
-from dpvp.errors import ConfigError
 from dpvp.description import robot_folder
+from dpvp.errors import ConfigError
 from dpvp.robot import Robot, load_robot_from
 from dpvp.tasks.reach import ReachConfig, ReachTask
 from dpvp.tasks.task import Task, TerminalWeights

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from tyro.conf import Positional
 
 from dpvp.config import load
-from dpvp.description import RobotConfig, robot_folder
+from dpvp.description import Mode, RobotConfig, robot_folder
 from dpvp.robot import load_robot_from
 
 
@@ -32,6 +33,7 @@ def robot(args: RobotArgs) -> int:
         ConfigError: a file cannot be used.
         ModelMismatchError: two files describe different machines.
     """
+    from dpvp.ros.controllers import controller_groups
     from dpvp.ros.controllers_file import controllers_yaml, hardware_yaml
     from dpvp.worlds.scene import check_scene, scene_xml
 
@@ -43,6 +45,9 @@ def robot(args: RobotArgs) -> int:
     _write(folder / "controllers.hardware.yaml", lambda: hardware_yaml(found))
     if not found.floating:
         check_scene(found)
+    for mode in get_args(Mode):
+        overlay = [folder / "controllers.hardware.yaml"] if mode == "hardware" else []
+        controller_groups([folder / "controllers.yaml", *overlay], found, mode)
     print(f"{found.name}: {found.nu} joints ({' '.join(found.joint_names)}); its files agree")
     return 0
 

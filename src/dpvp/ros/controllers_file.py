@@ -16,7 +16,8 @@ _HEAD = """\
 # posture with p [Nm/rad] and d [Nm s/rad]; damping_controller takes over when the chain above fails: tau = -d v.
 """
 _HARDWARE = """\
-# What the real {robot} needs on top of controllers.yaml. Load it after that file.
+# What the real {robot} needs on top of controllers.yaml. Load it after that file. linear_feedback_controller clamps no
+# torque, and few drivers do: ros2_control does, with the limits of the URDF.
 """
 _TYPES = {
     "joint_state_broadcaster": "joint_state_broadcaster/JointStateBroadcaster",

@@ -26,14 +26,19 @@ _STAGE = """
   <statistic center="0 0 0.5" extent="1.2"/>
   <visual>
     <global offwidth="1280" offheight="960" azimuth="-38" elevation="-14" fovy="40"/>
-    <headlight ambient="0.3 0.3 0.3" diffuse="0.3 0.3 0.3" specular="0.1 0.1 0.1"/>
+    <headlight ambient="0.3 0.3 0.3" diffuse="0.24 0.24 0.24" specular="0.06 0.06 0.06"/>
+    <quality shadowsize="8192"/>
+    <rgba haze="0.91 0.93 0.95 1"/>
   </visual>
   <asset>
-    <texture name="tiles" type="2d" builtin="checker" rgb1="0.93 0.93 0.92" rgb2="0.88 0.88 0.88" width="512" height="512"/>
+    <texture name="sky" type="skybox" builtin="gradient" rgb1="0.91 0.93 0.95" rgb2="0.7 0.76 0.83"
+             width="256" height="1536"/>
+    <texture name="tiles" type="2d" builtin="checker" rgb1="0.93 0.93 0.92" rgb2="0.88 0.88 0.88"
+             width="512" height="512"/>
     <material name="floor" texture="tiles" texrepeat="2.5 2.5" texuniform="true"/>
   </asset>
   <worldbody>
-    <light pos="1.3 -1.6 2.9" dir="-0.4 0.5 -0.85" directional="true"/>
+    <light pos="1.3 -1.6 2.9" dir="-0.4 0.5 -0.85" directional="true" diffuse="0.5 0.49 0.47"/>
     <camera name="side" pos="1.45 -1.78 1.02" xyaxes="0.760 0.650 0 -0.123 0.143 0.982" fovy="40"/>
     <geom name="floor" type="plane" size="0 0 0.05" material="floor"/>
     <body name="goal" mocap="true" pos="0.5 0 0.5">
@@ -70,6 +75,7 @@ def scene_xml(folder: Path) -> str:
         mesh.set("file", os.path.relpath(mesh.get("file", ""), folder.resolve()))
     for geom in stage.iterfind("worldbody/body//geom"):
         geom.attrib.update(group="2", contype="0", conaffinity="1")
+        geom.attrib.setdefault("rgba", "0.9 0.9 0.89 1")
     for joint in config.joints:
         name, effort = config.prefix + joint.name, joint.effort
         limits = {"range": _text(joint.position), "armature": _text([joint.armature])}
@@ -83,7 +89,7 @@ def scene_xml(folder: Path) -> str:
 
 
 def check_scene(robot: Robot, count: int = 20) -> None:
-    """Compare the scene of an arm with its URDF: order, masses, gravity and tip at `count` random postures.
+    """Compare the scene of an arm with its URDF: order, mass matrix, gravity and tip at `count` random postures.
 
     Raises:
         ModelMismatchError: they describe different machines, so that a simulation would be of another arm.
@@ -107,9 +113,11 @@ def check_scene(robot: Robot, count: int = 20) -> None:
             f"position of {robot.end_effector} [m]": (robot.frame_position(q), data.site(robot.end_effector).xpos),
         }
         for what, (expected, got) in pairs.items():
-            if np.abs(expected - got).max() > TOLERANCE:
+            worst = np.unravel_index(np.argmax(np.abs(expected - got)), got.shape)
+            if abs(expected[worst] - got[worst]) > TOLERANCE:
+                place = f"{robot.scene}: {what}, entry {', '.join(str(i + 1) for i in worst)}"
                 hint = f"at {np.round(q, 3).tolist()}; expected is the URDF"
-                raise ModelMismatchError(f"{robot.scene}: {what}", expected.tolist(), got.tolist(), hint)
+                raise ModelMismatchError(place, float(expected[worst]), float(got[worst]), hint)
 
 
 def _read(urdf: Path, config: RobotConfig) -> tuple[mujoco.MjSpec, mujoco.MjModel]:
