@@ -97,7 +97,7 @@ def xacro_arguments(file: Path) -> list[str]:
     """Names of the arguments that `file` declares; a plain URDF declares none."""
     try:
         return [tag.get("name", "") for tag in ET.parse(file).iter("{http://www.ros.org/wiki/xacro}arg")]
-    except ET.ParseError as error:
+    except (ET.ParseError, OSError) as error:
         raise ConfigError(file, "(xacro)", {}, str(error)) from None
 
 
