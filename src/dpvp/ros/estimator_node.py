@@ -12,7 +12,6 @@ import logging
 import math
 import sys
 import time
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -27,10 +26,9 @@ from std_srvs.srv import Trigger
 from dpvp.control.base_estimator import BaseEstimator
 from dpvp.control.base_state import BaseEstimate, EstimateStatus, EstimatorConfig, Place
 from dpvp.control.leg_kinematics import LegKinematics
-from dpvp.description import robot_folder
 from dpvp.errors import MessageError
 from dpvp.plan import Array
-from dpvp.robot import Robot, load_robot_from
+from dpvp.robot import Robot, load_robot
 from dpvp.ros.convert import seconds
 from dpvp.ros.lifecycle import IDLE_SPIN, InterfaceNode
 from dpvp.ros.messages import Control, Sensor, TFMessage
@@ -277,9 +275,7 @@ class EstimatorNode(InterfaceNode):
 
 def _robot(parameters: EstimatorParameters) -> Robot:
     """Return the robot of the parameters, by name or by folder."""
-    named = "/" not in parameters.robot
-    folder = robot_folder(parameters.robot) if named else Path(parameters.robot)
-    return load_robot_from(folder, parameters.prefix or None)
+    return load_robot(parameters.robot, parameters.prefix or None)
 
 
 def main(args: list[str] | None = None) -> int:
