@@ -22,6 +22,7 @@ VERBS = {
     "artifact": "show what is in an artifact, or verify that it may be used",
     "check": "say whether this machine has what dpvp needs, and how to mend what it lacks",
     "report": "rebuild the picture and the metrics of a recorded run",
+    "video": "render the motion of a recorded run as GIF or MP4",
 }
 
 
