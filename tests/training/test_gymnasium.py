@@ -19,7 +19,7 @@ from dpvp.planning.guess import HoldGuess
 from dpvp.scenario import load_scenario
 from dpvp.tasks.task import Steered, TerminalWeights
 from dpvp.worlds.env import TaskEnv
-from dpvp.worlds.render import ArmRenderer
+from dpvp.worlds.render import RobotRenderer
 from dpvp_training.envs.env import NAMES, SystemEnv
 from dpvp_training.envs.registry import system_names
 
@@ -44,7 +44,7 @@ def env(request: pytest.FixtureRequest) -> TaskEnv:
 def opengl() -> bool:
     """Whether this machine can render."""
     try:
-        ArmRenderer(load_scenario("kuka_reach").robot, 32, 32).close()
+        RobotRenderer(load_scenario("kuka_reach").robot, 32, 32).close()
     except EnvironmentProblem:
         return False
     return True
