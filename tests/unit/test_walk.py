@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import crocoddyl
@@ -297,6 +298,18 @@ def test_a_state_that_is_not_finite_spoils_no_later_plan(go2: Robot, walk: WalkT
     again = planner.plan(x, FORWARDS, 0.0, guess, Budget(3))
     assert again.status.usable
     assert again.cost == pytest.approx(before.cost, rel=1e-9)
+
+
+def test_a_guess_that_went_wrong_spoils_no_later_plan(walk: WalkTask, go2: Robot) -> None:
+    """Here the solver gives back its guess, which is finite, with derivatives that are not."""
+    planner, x = DdpPlanner(walk.ocp(T, TerminalWeights(0.2)), PlanCheck(None)), go2.at_rest()
+    good = best_guess([HoldGuess()], planner.ocp, x, FORWARDS, 0.0, None)
+    first = planner.plan(x, FORWARDS, 0.0, good, Budget(10))
+    us = np.full_like(good.us, 1e5)
+    planner.plan(x, FORWARDS, 0.0, replace(good, us=us, xs=planner.ocp.rollout(us), cost=np.nan), Budget(10))
+    again = planner.plan(x, FORWARDS, 0.0, good, Budget(10))
+    assert again.status.usable
+    assert again.cost == pytest.approx(first.cost)
 
 
 def test_a_first_plan_from_hold(walk: WalkTask, ocp: Ocp, go2: Robot) -> None:

@@ -96,9 +96,9 @@ def judged_plan(
 ) -> Plan:
     """Make a Plan of a trajectory, with our own verdict on it; `watch` runs since the solve began."""
     solve = watch.split()
-    if not found.finite:
-        ocp.renew()
     cost, gap = ocp.cost_and_gap(found.xs, found.us) if found.finite else (np.inf, np.inf)
+    if not cost < guess.cost:  # for the next plan
+        ocp.mend()
     status = check(ocp.dt, found.xs, found.us, found.gains, cost, gap, guess)
     return Plan(
         t0=t,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -63,8 +64,8 @@ class Ocp:
         self.first_dt = 0.0
         self._aim = aim
         self.later = later or (lambda goal, seconds: goal)
-        self._hold = hold
-        self._take_data()
+        self._hold, self._step_data = hold, self._stepped[-1].createData()
+        self._datas = list(self.problem.runningDatas)  # making this list takes as long as two nodes
 
     @property
     def span(self) -> float:
@@ -76,16 +77,17 @@ class Ocp:
         self.problem.x0 = x
         self._aim(goal)
 
-    def renew(self) -> None:
-        """Forget what was computed: derivatives of contact dynamics that were NaN once would be for ever."""
-        for node, model in enumerate(list(self.problem.runningModels)):
-            self.problem.updateModel(node, model)
-        self.problem.terminalModel = self.problem.terminalModel
-        self._take_data()
+    def mend(self) -> bool:
+        """Give nodes new data where there is NaN in them; True if there was.
 
-    def _take_data(self) -> None:
-        self._step_data = self._stepped[-1].createData()
-        self._datas = list(self.problem.runningDatas)  # making this list takes as long as two nodes
+        Pinocchio adds to some derivatives in place: with contacts a single NaN stays for ever, whatever is solved next.
+        """
+        sound = all(math.isfinite(data.Fx.sum()) for data in self._datas)
+        if not sound:
+            for node, model in enumerate(list(self.problem.runningModels)):
+                self.problem.updateNode(node, model, model.createData())
+            self._datas = list(self.problem.runningDatas)
+        return not sound
 
     def gravity(self, x: Array, node: int = -1) -> Array:
         """Return the (nu,) torques, Nm, that carry the posture of the (nx,) state `x` at rest, on `node`'s contacts."""
