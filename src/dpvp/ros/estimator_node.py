@@ -15,6 +15,7 @@ import time
 from typing import Literal
 
 import numpy as np
+from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from nav_msgs.msg import Odometry
 from pydantic import Field
@@ -29,7 +30,6 @@ from dpvp.control.leg_kinematics import LegKinematics
 from dpvp.errors import MessageError
 from dpvp.plan import Array
 from dpvp.robot import Robot, load_robot
-from dpvp.ros.convert import seconds
 from dpvp.ros.lifecycle import IDLE_SPIN, InterfaceNode
 from dpvp.ros.messages import Control, Sensor, TFMessage
 from dpvp.ros.node import COMMAND, STREAM, run_node
@@ -108,6 +108,7 @@ class EstimatorInterface:
         self._imu: Imu | None = None
         self._joints: JointState | None = None
         self._estimate: BaseEstimate | None = None
+        self._stamps: tuple[Time, Time] | None = None  # of the IMU and the joints behind it
         self._contacts = np.ones(legs.feet)
         self._contacts_at = self._estimated_at = -math.inf  # on the steady clock, as those that follow
         self._odometry_at = self._reported_at = -math.inf
@@ -164,7 +165,8 @@ class EstimatorInterface:
         if self._imu is None or self._joints is None or not self.active:
             return
         imu, joints, self._imu, self._joints = self._imu, self._joints, None, None
-        if self._estimate is not None and self._estimate.t == seconds(imu.header.stamp):  # who waits asks again
+        stamps = imu.header.stamp, joints.header.stamp
+        if self._estimate is not None and stamps == self._stamps:  # a plant that waits for us asks again
             self._publish(self._estimate, imu, joints)
             return
         contacts, apart = self._contacts_now(), self._parameters.apart
@@ -174,7 +176,7 @@ class EstimatorInterface:
         except MessageError as error:
             self._refuse(error)
             return
-        self._estimated_at = time.monotonic()
+        self._estimated_at, self._stamps = time.monotonic(), stamps
         self._counts["estimates"] += 1
         self._publish(self._estimate, imu, joints)
 
