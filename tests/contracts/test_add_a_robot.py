@@ -39,8 +39,6 @@ try:
 except PackageNotFoundError:  # crocoddyl asks for it
     pytest.skip("example-robot-data is not installed", allow_module_level=True)
 
-pytestmark = pytest.mark.xdist_group("add_a_robot")  # the folder is built once
-
 
 @pytest.fixture(scope="module")
 def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
