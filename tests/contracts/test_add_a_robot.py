@@ -41,14 +41,6 @@ except PackageNotFoundError:  # crocoddyl asks for it
 
 
 @pytest.fixture(scope="module")
-def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of someone who has read up to a first run in MuJoCo."""
-    folder = tmp_path_factory.mktemp("first")
-    follow(parts()[0], folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of someone who has read it all."""
     folder = tmp_path_factory.mktemp("whole")

@@ -15,20 +15,11 @@ from dpvp.errors import ConfigError, ModelMismatchError
 from dpvp.robot import load_robot
 from dpvp.scenario import load_scenario
 from dpvp.worlds.scene import check_scene, scene_xml
-from guide import follow, parts
 
 try:
     version("example-robot-data-loaders")
 except PackageNotFoundError:  # crocoddyl asks for it
     pytest.skip("example-robot-data is not installed", allow_module_level=True)
-
-
-@pytest.fixture(scope="module")
-def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of someone who has read up to a first run in MuJoCo."""
-    folder = tmp_path_factory.mktemp("first")
-    follow(parts()[0], folder)
-    return folder
 
 
 @pytest.fixture
