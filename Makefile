@@ -6,6 +6,8 @@ CONSTRAINTS := config/constraints/cpu.txt
 EXTRAS := sim,ros,record,view,dev
 TRAINING := training[cluster,baselines]
 SCENARIO := kuka_reach
+SCENARIOS := $(basename $(notdir $(wildcard config/*.yaml)))
+VIDEO_ARGS := --fps 20 --seconds 6
 BENCH_ARGS :=
 SYSTEMS := unicycle cartpole pendulum double_pendulum quadrotor
 STUDY = $(RUN) $(BIN)/python -m dpvp_training.systems.dpvp.bench
@@ -23,7 +25,7 @@ INTERFACES := $(shell find src/dpvp/ros/interfaces -type f -not -name '*.pyc' 2>
 RUN := env OMP_NUM_THREADS=1 ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST
 
 .DEFAULT_GOAL := help
-.PHONY: help venv msgs train-venv demo test test-slow check format bench bench-dpvp artifacts clean
+.PHONY: help venv msgs train-venv demo test test-slow check format bench bench-robots bench-dpvp artifacts videos clean
 .DELETE_ON_ERROR:
 
 help: ## print this list
@@ -66,6 +68,10 @@ format: venv ## let ruff rewrite the sources
 bench: msgs ## measure planners, horizons, guesses and rates (BENCH_ARGS=--quick: the short form)
 	@$(RUN) $(BIN)/dpvp bench $(SCENARIO) $(BENCH_ARGS)
 
+bench-robots: msgs ## every scenario at its rates through all nodes, and what walks can take: docs/bench (an hour)
+	@$(RUN) $(BIN)/python -m dpvp.bench.robots --json docs/bench/robots.json
+	@$(RUN) $(BIN)/python -m dpvp.bench.walk_study --json docs/bench/quadruped_walk.json
+
 bench-dpvp: msgs train-venv ## measure what DPVP learned: every study, docs/bench/dpvp (about an hour and a half)
 	$(STUDY) closed_loop --task kuka_reach
 	for system in leg_track $(SYSTEMS); do $(STUDY) closed_loop --task $$system --count 40 --steps 200 || exit 1; done
@@ -73,6 +79,14 @@ bench-dpvp: msgs train-venv ## measure what DPVP learned: every study, docs/benc
 
 artifacts: train-venv ## learn every artifact of config/artifacts again (about forty minutes)
 	for task in kuka_reach leg_track $(SYSTEMS); do $(RUN) $(BIN)/dpvp train dpvp --task $$task --out config/artifacts/$$task || exit 1; done
+
+videos: msgs ## render a run of every scenario in docs/images/<scenario>.gif (VIDEO_ARGS: as of `dpvp video`)
+	@for scenario in $(SCENARIOS); do \
+	  case $$scenario in quadruped_walk) words="--cmd-vel 0.4 0 0.4";; *) words=;; esac; \
+	  folder=runs/videos/$$scenario/$$(date +%Y%m%d-%H%M%S) && \
+	  $(RUN) $(BIN)/dpvp run $$scenario $$words --headless --lock-step --runs $$folder && \
+	  $(RUN) $(BIN)/dpvp video $$folder/* --out docs/images/$$scenario.gif $(VIDEO_ARGS) || exit 1; \
+	done
 
 clean: ## remove .venv and everything that was built
 	rm -rf $(VENV) build dist install log .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

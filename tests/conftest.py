@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from dpvp.robot import Robot
+from dpvp.control.leg_kinematics import LegKinematics
+from dpvp.robot import Robot, load_robot
 from dpvp.scenario import Scenario, load_scenario
 from dpvp.tasks.task import Task
 
@@ -45,3 +46,13 @@ def goal(scenario: Scenario) -> Array:
 def at_rest(robot: Robot) -> Array:
     """The published start (nx,): nominal posture, no velocity."""
     return np.concatenate([robot.nominal, np.zeros(robot.nv)])
+
+
+@pytest.fixture(scope="session")
+def go2() -> Robot:
+    return load_robot("go2")
+
+
+@pytest.fixture(scope="session")
+def legs(go2: Robot) -> LegKinematics:
+    return LegKinematics(go2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import xacro
 from pydantic import Field
@@ -65,12 +65,18 @@ def robot_names() -> list[str]:
     return sorted(file.parent.name for file in (share_directory() / "urdf").glob("*/robot.yaml"))
 
 
-def robot_folder(name: str) -> Path:
-    """Return the folder of robot `name`; ConfigError if there is none."""
+def robot_folder(name: str, scenario: Path | str | None = None) -> Path:
+    """Return the folder that `name` means, absolute: a path where it has a `/`, else urdf/<name>.
+
+    ConfigError if there is no robot; it names the file of the `scenario` that asks for it, where one does.
+    """
     root, names = share_directory() / "urdf", robot_names()
-    if name not in names:
-        raise ConfigError(root, "robot", name, f"must be one of {', '.join(names) or '(there are none)'}")
-    return root / name
+    folder = Path(name).expanduser().resolve() if "/" in name else root / name
+    if (folder / "robot.yaml").is_file():
+        return folder
+    where = (root, "robot") if scenario is None else (scenario, "robot.name")
+    known = ", ".join(names) or "(there are none)"
+    raise ConfigError(*where, name, f"must be one of {known} or a path with a / to a folder that holds a robot.yaml")
 
 
 def read_description(folder: Path) -> RobotConfig:
@@ -82,22 +88,29 @@ def read_description(folder: Path) -> RobotConfig:
 
 
 def robot_urdf(name: str, **xacro_args: str) -> str:
-    """Return the URDF of robot `name` as XML, expanded with `xacro_args` (`mode`, `prefix`, `driver`, ...)."""
+    """Return the URDF of the robot that `name` means as XML, expanded with `xacro_args` (`mode`, `prefix`, ...)."""
     folder = robot_folder(name)
     return expand(folder / load(RobotConfig, folder / "robot.yaml").urdf, xacro_args)
 
 
+def xacro_arguments(file: Path) -> list[str]:
+    """Names of the arguments that `file` declares; a plain URDF declares none."""
+    try:
+        return [tag.get("name", "") for tag in ET.parse(file).iter("{http://www.ros.org/wiki/xacro}arg")]
+    except (ET.ParseError, OSError) as error:
+        raise ConfigError(file, "(xacro)", {}, str(error)) from None
+
+
 def expand(file: Path, arguments: Mapping[str, str]) -> str:
     """Run xacro on `file`; unlike xacro itself, refuse arguments that the file does not declare."""
+    declared = xacro_arguments(file)
+    if unknown := [key for key in arguments if key not in declared]:
+        known = ", ".join(declared) or "(there are none)"
+        raise ConfigError(file, "(xacro)", unknown, f"unknown xacro arguments; known here: {known}")
     try:
-        declared = [tag.get("name", "") for tag in ET.parse(file).iter("{http://www.ros.org/wiki/xacro}arg")]
-        unknown = [key for key in arguments if key not in declared]
-        urdf = "" if unknown else str(xacro.process_file(str(file), mappings=dict(arguments)).toprettyxml(indent="  "))
+        return str(xacro.process_file(str(file), mappings=dict(arguments)).toprettyxml(indent="  "))
     except Exception as error:  # xacro raises whatever the evaluated expression raises
         raise ConfigError(file, "(xacro)", dict(arguments), str(error).split("\n")[0].strip()) from error
-    if unknown:
-        raise ConfigError(file, "(xacro)", unknown, f"unknown xacro arguments; known here: {', '.join(declared)}")
-    return urdf
 
 
 def _check(config: RobotConfig, file: Path) -> None:
@@ -107,6 +120,9 @@ def _check(config: RobotConfig, file: Path) -> None:
     for key, values in lists.items():
         if (n := len(config.joints)) != len(values):
             raise ConfigError(file, key, list(values), f"must have {n} numbers, one per joint; found {len(values)}")
+    if missing := [mode for mode in get_args(Mode) if mode not in config.effort]:
+        reason = f"must say `total` or `over_gravity` for every mode; missing: {', '.join(missing)}"
+        raise ConfigError(file, "effort", dict(config.effort), reason)
     if "nominal" not in config.postures:
         raise ConfigError(file, "postures", sorted(config.postures), "must contain a posture `nominal`")
     if config.floating and config.floating.heights.keys() != config.postures.keys():

@@ -1,6 +1,7 @@
 """What the machine is: kinematics and inertia, joint order, limits, postures, hold gains, who adds gravity.
 
-A robot is a folder `urdf/<name>/` with a robot.yaml. Loading refuses when it and the URDF describe different machines.
+A robot is a folder with a robot.yaml, `urdf/<name>/` or anywhere else. Loading refuses when it and the URDF describe
+different machines.
 A base is fixed to the ground or floats; if it floats, configurations begin with its pose and velocities with its twist.
 """
 
@@ -16,7 +17,7 @@ import numpy as np
 import pinocchio
 from numpy.typing import ArrayLike, NDArray
 
-from dpvp.description import RobotConfig, expand, read_description, robot_folder
+from dpvp.description import RobotConfig, expand, read_description, robot_folder, xacro_arguments
 from dpvp.errors import MessageError, ModelMismatchError
 
 Array = NDArray[np.float64]
@@ -30,6 +31,12 @@ class Limits:
     position_upper: Array  # [rad]
     velocity: Array  # [rad/s], symmetric
     effort: Array  # [Nm], symmetric
+
+    def positions(self, share: float) -> tuple[Array, Array]:
+        """Return the lower and upper end, (n,) each, of the middle `share` of every joint's range [rad]."""
+        middle = 0.5 * (self.position_lower + self.position_upper)
+        half = 0.5 * share * (self.position_upper - self.position_lower)
+        return middle - half, middle + half
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,7 +166,7 @@ class JointMap:
 
 
 def load_robot(name: str, prefix: str | None = None, joint_stem: str | None = None) -> Robot:
-    """Load the robot in `urdf/<name>/`; see `load_robot_from`."""
+    """Load the robot in `urdf/<name>/` or, where `name` has a `/`, in that folder; see `load_robot_from`."""
     return load_robot_from(robot_folder(name), prefix, joint_stem)
 
 
@@ -179,7 +186,10 @@ def load_robot_from(folder: Path, prefix: str | None = None, joint_stem: str | N
     prefix = config.prefix if prefix is None else prefix
     stem = config.joint_stem if joint_stem is None else joint_stem
     names = tuple(prefix + stem + joint.name.removeprefix(config.joint_stem) for joint in config.joints)
-    urdf_xml = expand(folder / config.urdf, {"prefix": prefix} | ({"joint_stem": stem} if stem else {}))
+    own, known = (config.prefix, config.joint_stem), xacro_arguments(folder / config.urdf)
+    asked = zip(("prefix", "joint_stem"), (prefix, stem), own, strict=True)
+    # a URDF that takes no names has those of robot.yaml, and no others
+    urdf_xml = expand(folder / config.urdf, {key: name for key, name, its in asked if key in known or name != its})
     rows = [(*joint.position, joint.velocity, joint.effort) for joint in config.joints]
     limits = Limits(*map(_constant, zip(*rows, strict=True)))
     frames = _frames(config, prefix)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import Field
 
 from dpvp.config import Config, override, read_yaml, share_directory, validate
+from dpvp.description import robot_folder
 from dpvp.errors import ConfigError
-from dpvp.robot import Robot, load_robot
+from dpvp.robot import Robot, load_robot_from
 from dpvp.tasks.reach import ReachConfig, ReachTask
 from dpvp.tasks.task import Task, TerminalWeights
 from dpvp.tasks.track import TrackConfig, TrackTask
@@ -25,7 +26,7 @@ TaskConfig = Annotated[ReachConfig | TrackConfig | WalkConfig, Field(discriminat
 class RobotChoice(Config):
     """Which robot, and the names it goes by."""
 
-    name: str = Field(description="folder below urdf/")
+    name: str = Field(description="folder below urdf/ or, with a /, a path")
     prefix: str | None = Field(None, description="comes before the joint names; that of robot.yaml when absent")
     joint_stem: str | None = Field(None, description="replaces the stem of the joint names, for other drivers")
 
@@ -143,7 +144,8 @@ class Scenario:
         """
         self.name, self.config, self.file = name, config, str(file)
         choice = config.robot
-        self.robot: Robot = load_robot(choice.name, choice.prefix, choice.joint_stem)
+        folder = robot_folder(choice.name, self.file)
+        self.robot: Robot = load_robot_from(folder, choice.prefix, choice.joint_stem)
         self.task = _build_task(self.robot, config.task, self.file)
 
     @property
@@ -171,6 +173,8 @@ def scenario_names() -> list[str]:
 def load_scenario(name: str, overrides: tuple[str, ...] = ()) -> Scenario:
     """Load a scenario by name or by path of its file.
 
+    Paths of robot and artifact, which have a `/`, count from the folder of the file; in overrides from where we are.
+
     Args:
         name: one of `scenario_names()` or a path that ends in .yaml.
         overrides: `dotted.key=value` each, the value in YAML; for example `planner.horizon=50`.
@@ -182,7 +186,17 @@ def load_scenario(name: str, overrides: tuple[str, ...] = ()) -> Scenario:
     if not file.is_file() and file.parent == share_directory() / "config":
         raise ConfigError(file, "scenario", name, f"must be one of {', '.join(scenario_names())} or a path to a .yaml")
     content = read_yaml(file)
+    _anchor(content, file.parent)
     for text in overrides:
         override(content, text)
+    _anchor(content, Path())
     stem = file.parent.name if file.stem == "scenario" else file.stem
     return Scenario(stem, validate(ScenarioConfig, content, file), file)
+
+
+def _anchor(content: dict[str, Any], folder: Path) -> None:
+    """Make the paths in `content` absolute, counted from `folder`: a run saves its scenario somewhere else."""
+    robot = content.get("robot")
+    for place, key in ((robot, "name"), (content, "artifact")):
+        if isinstance(place, dict) and isinstance(path := place.get(key), str) and "/" in path:
+            place[key] = str((folder / Path(path).expanduser()).resolve())

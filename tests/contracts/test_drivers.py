@@ -33,18 +33,18 @@ class TestEveryRobot:
 
     def test_first_driver_is_the_default_of_the_xacro(self, robot: Robot) -> None:
         first = next(iter(robot.drivers))
-        assert ET.tostring(hardware(robot.name)) == ET.tostring(hardware(robot.name, driver=first))
+        assert ET.tostring(hardware(str(robot.folder))) == ET.tostring(hardware(str(robot.folder), driver=first))
 
     def test_plugins_are_in_the_packages(self, robot: Robot) -> None:
         """Plugins are called after their package, or nearly so: `<package>::`, `<package>/` or `<package>_plugin/`."""
         for driver, package in robot.drivers.items():
-            plugin = str(hardware(robot.name, driver=driver).findtext("hardware/plugin"))
+            plugin = str(hardware(str(robot.folder), driver=driver).findtext("hardware/plugin"))
             assert plugin.startswith((f"{package}::", f"{package}/", f"{package}_plugin/")), driver
 
     def test_unknown_driver_is_refused(self, robot: Robot) -> None:
         known = " or ".join(robot.drivers)
         with pytest.raises(ConfigError, match=f"driver is 'other', must be {known}"):
-            hardware(robot.name, driver="other")
+            hardware(str(robot.folder), driver="other")
 
     @pytest.mark.parametrize("mode", get_args(Mode))
     def test_controllers_can_be_spawned(self, robot: Robot, mode: Mode) -> None:

@@ -17,9 +17,9 @@ from stable_baselines3.common.env_checker import check_env as check_env_for_sb3
 from dpvp.errors import ConfigError, EnvironmentProblem
 from dpvp.planning.guess import HoldGuess
 from dpvp.scenario import load_scenario
-from dpvp.tasks.task import TerminalWeights
+from dpvp.tasks.task import Steered, TerminalWeights
 from dpvp.worlds.env import TaskEnv
-from dpvp.worlds.render import ArmRenderer
+from dpvp.worlds.render import RobotRenderer
 from dpvp_training.envs.env import NAMES, SystemEnv
 from dpvp_training.envs.registry import system_names
 
@@ -44,7 +44,7 @@ def env(request: pytest.FixtureRequest) -> TaskEnv:
 def opengl() -> bool:
     """Whether this machine can render."""
     try:
-        ArmRenderer(load_scenario("kuka_reach").robot, 32, 32).close()
+        RobotRenderer(load_scenario("kuka_reach").robot, 32, 32).close()
     except EnvironmentProblem:
         return False
     return True
@@ -55,7 +55,7 @@ def drawn(env: TaskEnv, count: int, seed: int = 0) -> Array:
 
 
 def test_scenarios_and_systems_are_there() -> None:
-    assert {"dpvp/KukaReach-v0", "dpvp/LegTrack-v0"} | set(SYSTEMS) == set(ENVS)
+    assert {"dpvp/KukaReach-v0", "dpvp/LegTrack-v0", "dpvp/QuadrupedWalk-v0"} | set(SYSTEMS) == set(ENVS)
     assert sorted(NAMES.values()) == system_names()
 
 
@@ -84,6 +84,8 @@ def test_a_seed_says_all(env: TaskEnv) -> None:
 
 def test_rewards_are_minus_the_costs_of_the_problem(env: TaskEnv) -> None:
     """That of many nodes at once, which knows for itself where the goal goes."""
+    if isinstance(env.task, Steered):
+        pytest.skip("what a walk refers to goes on from where the robot is: every step is the first one of a problem")
     env.reset(seed=3)
     goal, xs, us, rewards = env.goal, [env.x], [], []
     for action in 0.3 * drawn(env, 40):

@@ -16,23 +16,13 @@ from dpvp.control.base_state import BaseMeasurement, EstimateStatus, EstimatorCo
 from dpvp.control.leg_kinematics import LegKinematics
 from dpvp.errors import MessageError
 from dpvp.plan import Array
-from dpvp.robot import Robot, load_robot
+from dpvp.robot import Robot
 from walker import SLIP_TIME, Noise, Trot, Truth, errors, follow, rms, trot
 
 DT = 0.004
 SETTLED = 125  # measurements after which the filter knows what it can
 WALK = Trot()
 OK, LOST, UNSUPPORTED = EstimateStatus.OK, EstimateStatus.LOST, EstimateStatus.UNSUPPORTED
-
-
-@pytest.fixture(scope="module")
-def go2() -> Robot:
-    return load_robot("go2")
-
-
-@pytest.fixture(scope="module")
-def legs(go2: Robot) -> LegKinematics:
-    return LegKinematics(go2)
 
 
 @pytest.fixture(scope="module")

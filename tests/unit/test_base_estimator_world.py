@@ -12,7 +12,7 @@ from dpvp.control.base_estimator import BaseEstimator
 from dpvp.control.base_state import BaseMeasurement, EstimatorConfig
 from dpvp.control.leg_kinematics import LegKinematics
 from dpvp.plan import Array
-from dpvp.robot import Robot, load_robot
+from dpvp.robot import Robot
 from dpvp.worlds.mujoco import MujocoWorld
 from walker import Trot, Truth, errors, follow, rms, trot
 
@@ -21,16 +21,6 @@ STIFFNESS, DAMPING = 100.0, 2.5  # Nm/rad and Nm s/rad, that drag the legs along
 WALK = Trot(speed=(0.3, 0.05), turn=0.2, sway=(0.02, 0.015, 0.0), period=0.3)
 SETTLED = 150  # measurements after which transients are over
 ENCODERS = 0.0005, 0.05  # rad and rad/s, deviations of what joints say
-
-
-@pytest.fixture(scope="module")
-def go2() -> Robot:
-    return load_robot("go2")
-
-
-@pytest.fixture(scope="module")
-def legs(go2: Robot) -> LegKinematics:
-    return LegKinematics(go2)
 
 
 @pytest.fixture(scope="module")

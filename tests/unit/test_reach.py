@@ -460,3 +460,17 @@ def test_the_prefix_changes_nothing(task: ReachTask, goal: Array, at_rest: Array
 def test_problems_use_one_solver_thread(task: ReachTask) -> None:
     assert task.ocp(2, TerminalWeights()).problem.nthreads == 1
     assert isinstance(task.ocp(2, TerminalWeights()).problem, crocoddyl.ShootingProblem)
+
+
+def test_velocities_count_alike_unless_it_is_said_otherwise() -> None:
+    alike, ones = (
+        load_scenario("kuka_reach", (f"task.weights.velocity_scale={scale}",)).task
+        for scale in ("[]", "[1,1,1,1,1,1,1]")
+    )
+    x, u = np.full(14, 0.3), np.zeros(7)
+    costs = []
+    for task in (alike, ones):
+        ocp = task.ocp(1, TerminalWeights())
+        ocp.aim(x, np.array([0.5, 0.1, 0.5]))
+        costs.append(ocp.step(x, u)[1])
+    assert costs[0] == costs[1] > 0

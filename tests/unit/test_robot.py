@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import pickle
 import shutil
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from dpvp.description import robot_names, robot_urdf
 from dpvp.errors import ConfigError, MessageError, ModelMismatchError
 from dpvp.robot import JointMap, Robot, load_robot, load_robot_from
 
+load_robot_once = functools.cache(load_robot)
 Edit = Callable[[str, str, str], Path]
 names_of_joints = st.lists(st.text(min_size=1, max_size=4), min_size=1, max_size=12, unique=True)
 
@@ -91,6 +93,14 @@ class TestLoading:
         copy = pickle.loads(pickle.dumps(robot))
         np.testing.assert_array_equal(copy.gravity(robot.nominal), robot.gravity(robot.nominal))
         assert copy.model_hash == robot.model_hash
+
+    @pytest.mark.parametrize("name", robot_names())
+    @given(share=st.floats(0.0, 1.0))
+    def test_a_share_of_the_positions_is_about_the_middle(self, name: str, share: float) -> None:
+        limits = load_robot_once(name).limits
+        low, high = limits.positions(share)
+        np.testing.assert_allclose(high - low, share * (limits.position_upper - limits.position_lower), atol=1e-12)
+        np.testing.assert_allclose(low - limits.position_lower, limits.position_upper - high, atol=1e-12)
 
     def test_benchmark_numbers(self) -> None:
         """End effector of the published start posture; mass of the arm alone and of the ball."""

@@ -78,6 +78,40 @@ class TestNames:
         assert robot.joint_names == tuple(f"left_joint_{i}" for i in range(1, 8))
 
 
+class TestPaths:
+    """Robot and artifact may be folders of one's own."""
+
+    @pytest.fixture
+    def own(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """A scenario beside the folder of its robot, looked at from somewhere else."""
+        shutil.copytree(share_directory() / "urdf" / "iiwa14", tmp_path / "mine" / "arm")
+        text = (share_directory() / "config" / "kuka_reach.yaml").read_text(encoding="utf-8")
+        text = text.replace("{name: iiwa14}", "{name: ./arm}").replace("artifact: kuka_reach", "artifact: ./learned")
+        (tmp_path / "mine" / "reach.yaml").write_text(text, encoding="utf-8")
+        (tmp_path / "elsewhere").mkdir()
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        return tmp_path / "mine"
+
+    def test_those_of_a_file_count_from_its_folder(self, own: Path) -> None:
+        scenario = load_scenario("../mine/reach.yaml")
+        assert scenario.robot.folder == own / "arm"
+        assert scenario.config.artifact == str(own / "learned")
+
+    def test_those_of_overrides_count_from_where_we_are(self, own: Path) -> None:
+        shutil.copytree(own / "arm", "arm")
+        scenario = load_scenario("../mine/reach.yaml", ("robot.name=./arm", "artifact=./taught"))
+        assert scenario.robot.folder == Path("arm").resolve()
+        assert scenario.config.artifact == str(Path("taught").resolve())
+
+    def test_home_is_known(self, own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("HOME", str(own))
+        assert load_scenario("kuka_reach", ("robot.name=~/arm",)).robot.folder == own / "arm"
+
+    def test_names_stay_names(self) -> None:
+        config = load_scenario("kuka_reach").config
+        assert (config.robot.name, config.artifact) == ("iiwa14", "kuka_reach")
+
+
 class TestOverrides:
     """`--set dotted.key=value`."""
 
@@ -114,7 +148,7 @@ class TestOverrides:
             ("task.weights.gaol=1", "task.weights.gaol = 1: unknown key; known here: .*velocity_scale"),
             ("task.kind=fly", "task = .*'fly'.*'reach', 'track'"),
             ("rates.plan=0", "rates.plan = 0"),
-            ("robot.name=iiwa7", "robot = 'iiwa7': must be one of .*iiwa14"),
+            ("robot.name=iiwa7", "robot.name = 'iiwa7': must be one of .*iiwa14"),
         ],
     )
     def test_mistakes_are_named(self, override: str, message: str) -> None:

@@ -284,6 +284,34 @@ def test_plans_go_on_at_any_rate(go2: Robot, walk: WalkTask, ocp: Ocp, every: fl
         x = plan.at(t)
 
 
+def test_a_state_that_is_not_finite_spoils_no_later_plan(go2: Robot, walk: WalkTask) -> None:
+    """Where derivatives were NaN once, crocoddyl's contact dynamics would have them so for ever."""
+    ocp = walk.ocp(T, TerminalWeights(0.2))
+    planner, x = DdpPlanner(ocp, PlanCheck(go2.limits, window=0.06)), go2.at_rest()
+    guess = best_guess([HoldGuess()], ocp, x, FORWARDS, 0.0, None)
+    before = planner.plan(x, FORWARDS, 0.0, guess, Budget(3))
+    torn = x.copy()
+    torn[go2.nq :] = 1e150
+    wrong = planner.plan(torn, FORWARDS, 0.0, best_guess([HoldGuess()], ocp, torn, FORWARDS, 0.0, None), Budget(3))
+    assert not wrong.status.usable
+    guess = best_guess([HoldGuess()], ocp, x, FORWARDS, 0.0, None)
+    again = planner.plan(x, FORWARDS, 0.0, guess, Budget(3))
+    assert again.status.usable
+    assert again.cost == pytest.approx(before.cost, rel=1e-9)
+
+
+def test_a_guess_that_went_wrong_spoils_no_later_plan(walk: WalkTask, go2: Robot) -> None:
+    """Here the solver gives back its guess, which is finite, with derivatives that are not."""
+    planner, x = DdpPlanner(walk.ocp(T, TerminalWeights(0.2)), PlanCheck(None)), go2.at_rest()
+    good = best_guess([HoldGuess()], planner.ocp, x, FORWARDS, 0.0, None)
+    first = planner.plan(x, FORWARDS, 0.0, good, Budget(10))
+    us = np.full_like(good.us, 1e5)
+    planner.plan(x, FORWARDS, 0.0, replace(good, us=us, xs=planner.ocp.rollout(us), cost=np.nan), Budget(10))
+    again = planner.plan(x, FORWARDS, 0.0, good, Budget(10))
+    assert again.status.usable
+    assert again.cost == pytest.approx(first.cost)
+
+
 def test_a_first_plan_from_hold(walk: WalkTask, ocp: Ocp, go2: Robot) -> None:
     x = go2.at_rest()
     guess = best_guess([HoldGuess()], ocp, x, FORWARDS, 0.0, None)

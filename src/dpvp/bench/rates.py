@@ -16,8 +16,10 @@ import numpy as np
 from dpvp.bench.closed_loop import percentiles
 from dpvp.bench.variants import Variant
 from dpvp.errors import EnvironmentProblem
+from dpvp.plan import Array
 from dpvp.record.rundir import new_run_dir, resolved
 from dpvp.scenario import PlannerConfig, RatesConfig, Scenario, ScenarioConfig
+from dpvp.tasks.task import Steered, Task
 
 if TYPE_CHECKING:
     from dpvp.ros.pilot import Pilot
@@ -93,10 +95,18 @@ def measure_rate(case: RateCase, name: str, seconds: float, parent: Path, seed: 
         streams.clear()
         before = _Counters.read(pilot)
         while (rest := before.at + seconds - time.monotonic()) > 0.0:
-            pilot.aim(scenario.task.sample_goal(rng))
+            _change_goal(pilot, scenario.task, scenario.task.sample_goal(rng))
             pilot.wait(min(GOAL_SECONDS, rest))
         after = _Counters.read(pilot)
     return _row(case, before, after, streams)
+
+
+def _change_goal(pilot: Pilot, task: Task, goal: Array) -> None:
+    """Aim at `goal`; who walks keeps phase and heading, and takes half of the velocity."""
+    if isinstance(task, Steered):
+        pilot.steer(*(0.5 * goal[1:4]))
+    else:
+        pilot.aim(goal)
 
 
 def _row(case: RateCase, before: _Counters, after: _Counters, streams: _Streams) -> dict[str, object]:

@@ -10,7 +10,6 @@ from dpvp.bench.walk import Plant, Walk
 from dpvp.control.base_estimator import BaseEstimator
 from dpvp.control.base_state import BaseMeasurement, EstimatorConfig, Place
 from dpvp.control.leg_kinematics import LegKinematics
-from dpvp.errors import MessageError
 from dpvp.plan import Array
 from dpvp.scenario import Scenario
 from dpvp.tasks.gait import Flags
@@ -46,7 +45,7 @@ class SensingPlant(Plant):
         sensors: Sensors | None = None,
         config: EstimatorConfig | None = None,
     ) -> None:
-        """Put the robot on its feet; until it stands still it is told its state, and nothing later."""
+        """Put the robot on its feet; it is told where it stands then, and nothing later."""
         super().__init__(scenario, walk, rng)
         self._rng, self._sensors, self._steps = rng, sensors or Sensors(), 0
         self._every = round(scenario.config.rates.feedback / scenario.config.rates.joint_states)
@@ -56,6 +55,7 @@ class SensingPlant(Plant):
         self._estimator = BaseEstimator(LegKinematics(self.robot), config, start)
         self._known = x
         self.off = list[tuple[Array, Array]]()
+        self._measure()  # it starts where it stands still
 
     def known(self) -> Array:
         """Return the newest estimate (nx,); the joints are as noisy as they are measured."""
@@ -68,19 +68,16 @@ class SensingPlant(Plant):
     def sense(self) -> None:
         """Measure and estimate, where it is time for it."""
         self._steps += 1
+        if self._steps % self._every == 0:
+            self._measure()
+
+    def _measure(self) -> None:
         t, x = self.read()
-        if self._steps % self._every:
-            return
         imu, nq = self.world.read_imu(self._rng), self.robot.nq
         q = self._rng.normal(x[7:nq], self._sensors.position)
         v = self._rng.normal(x[nq + 6 :], self._sensors.velocity)
         bias, stands = np.array(self._sensors.bias), self._stands.astype(np.float64)
         measured = BaseMeasurement(t, imu.orientation, imu.gyro, imu.accelerometer + bias, q, v, stands)
-        try:
-            estimate = self._estimator.update(measured)
-        except MessageError:  # it still falls on to its feet
-            assert not self.off
-            self._known = x
-            return
+        estimate = self._estimator.update(measured)
         self._known = np.concatenate([estimate.q, q, estimate.v, v])
         self.off.append((self._known, x))

@@ -32,6 +32,7 @@ from dpvp.worlds.mujoco import MujocoWorld
 FIRST_ITERATIONS = 20  # the first plan has no plan before it to improve on
 SAMPLE = 10  # steps of the law between two samples
 FALLEN = 0.5  # of its height, or of the cosine of its tilt, where a robot has fallen
+REST = 0.3  # s of standing before a walk begins
 STARTING = 1.0  # s after a new command that do not count in the error of the velocity
 
 
@@ -190,11 +191,13 @@ class Plant:
         x = task.sample_start(rng)
         self._across = pinocchio.Quaternion(x[3:7]).toRotationMatrix() @ np.array(self._push.force)
         self.world.reset(x[: task.robot.nq], x[task.robot.nq :])
+        self._come_to_rest()
+        self._began = self.world.read().t
 
     def read(self) -> tuple[float, Array]:
-        """Return the time, s, and the true state (nx,)."""
+        """Return the time since it stood, s, and the true state (nx,)."""
         now = self.world.read()
-        return now.t, np.concatenate([now.q, now.v])
+        return now.t - self._began, np.concatenate([now.q, now.v])
 
     def known(self) -> Array:
         """Return what the robot knows of its state (nx,)."""
@@ -208,16 +211,23 @@ class Plant:
 
     def step(self, law: FeedbackLaw) -> Array:
         """Let one time step pass and return the torques (nu,), Nm, that the law asked for."""
-        now = self.world.read()
+        (now, _), measured = self.read(), self.world.read()
         q, v = np.split(self.known(), [self.robot.nq])
-        effort = law.update(now.t, q, law.filtered(v), now.effort)
+        effort = law.update(now, q, law.filtered(v), measured.effort)
         self.world.apply(effort)
-        since = now.t - self._push.at + 0.5 * self.world.dt
-        pushed = 0.0 < since < self._push.duration
+        pushed = 0.0 < now - self._push.at + 0.5 * self.world.dt < self._push.duration
         self.world.data.xfrc_applied[self._base, :3] = pushed * self._across
         self.world.step()
         self.sense()
         return effort
+
+    def _come_to_rest(self) -> None:
+        """Hold the posture until the feet have sunk into their contacts, as a robot does that is switched on."""
+        law = FeedbackLaw(self.robot, FeedbackTiming(0.0, 1.0))
+        for _ in range(round(REST / self.world.dt)):
+            now = self.world.read()
+            self.world.apply(law.update(now.t, now.q, now.v, now.effort))
+            self.world.step()
 
     @property
     def fallen(self) -> bool:

@@ -20,8 +20,10 @@ VERBS = {
     "bench": "measure planners, horizons, guesses and rates; JSON and PNG",
     "train": "train a policy or a value; `dpvp train` lists the systems that can",
     "artifact": "show what is in an artifact, or verify that it may be used",
+    "robot": "write the scene and the controllers that the folder of a robot lacks, and check that its files agree",
     "check": "say whether this machine has what dpvp needs, and how to mend what it lacks",
     "report": "rebuild the picture and the metrics of a recorded run",
+    "video": "render the motion of a recorded run as GIF or MP4",
 }
 
 

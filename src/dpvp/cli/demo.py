@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from dpvp.cli.run import run_once
+from dpvp.cli.run import UNHURRIED, run_once
 from dpvp.plan import Array
 from dpvp.record.rundir import new_run_dir, resolved
 from dpvp.scenario import Scenario, load_scenario
@@ -85,8 +85,7 @@ def campaign(name: str, tries: list[Case], runs: Path, console: Console) -> list
     from dpvp.ros.processes import Bringup
     from dpvp.ros.session import session
 
-    # in lock-step the plant waits: a plan is bounded by iterations, so that results do not depend on the machine
-    scenario = load_scenario(name, ("planner.budget=10.0",))
+    scenario = load_scenario(name, UNHURRIED)
     run_dir = new_run_dir(scenario, runs)
     scenario = resolved(scenario, run_dir)
     outcomes: list[Outcome] = []

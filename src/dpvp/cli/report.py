@@ -9,9 +9,8 @@ from typing import Any
 
 from tyro.conf import Positional
 
-from dpvp.record.report import METRICS, PICTURE, read_motion, write_report
-
-FRAMES_PER_SECOND = 20.0
+from dpvp.record.motion import read_motion
+from dpvp.record.report import METRICS, PICTURE, write_report
 
 
 @dataclass(frozen=True)
@@ -26,8 +25,6 @@ class ReportArgs:
     """Folder of the run: runs/<time>_<scenario>."""
     still: Path | None = None
     """Also render the arm on its way to the goal as one picture (PNG)."""
-    animation: Path | None = None
-    """Also render the arm's motion (GIF)."""
 
 
 def report(args: ReportArgs) -> int:
@@ -40,24 +37,18 @@ def report(args: ReportArgs) -> int:
     for name, value in _lines(summary):
         print(f"{name:>16}  {value}")
     print(f"{'written':>16}  {args.run / PICTURE}, {args.run / METRICS}")
-    if args.still or args.animation:
-        _render(args)
+    if args.still:
+        _render(args.run, args.still)
+        print(f"{'written':>16}  {args.still}")
     return 0 if summary["success"] else 1
 
 
-def _render(args: ReportArgs) -> None:
-    from dpvp.worlds.render import ArmRenderer, save_animation, save_still  # OpenGL is not everywhere
+def _render(run: Path, still: Path) -> None:
+    from dpvp.worlds.render import RobotRenderer, save_still  # OpenGL is not everywhere
 
-    scenario, postures, places = read_motion(args.run)
-    renderer = ArmRenderer(scenario.robot)
-    if args.still:
-        save_still(renderer.still(postures, places[-1]), args.still)
-        print(f"{'written':>16}  {args.still}")
-    if args.animation:
-        every = round(scenario.config.rates.joint_states / FRAMES_PER_SECOND)
-        shown = zip(postures[::every], places[::every], strict=True)
-        save_animation([renderer.posture(*each) for each in shown], args.animation, FRAMES_PER_SECOND)
-        print(f"{'written':>16}  {args.animation}")
+    scenario, motion = read_motion(run)
+    renderer = RobotRenderer(scenario.robot)
+    save_still(renderer.still(motion.q, scenario.task.place(motion.goals[-1])), still)
     renderer.close()
 
 

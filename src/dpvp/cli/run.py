@@ -21,6 +21,7 @@ from dpvp.tasks.task import Steered
 if TYPE_CHECKING:
     from dpvp.ros.session import Session
 
+UNHURRIED = ("planner.budget=10.0",)  # of lock-step: plans are bounded by iterations alone, on every machine alike
 AFTERWARDS = 0.5  # s that the recorder sees of the robot after it has settled
 REPORTED = (
     "scenario",
@@ -50,6 +51,8 @@ class RunArgs:
     """Velocity of a robot that walks: forwards and to the left, m/s, and turn, rad/s; commanded on `cmd_vel`."""
     headless: bool = False
     """End after the run. Without it a view opens in the browser and the nodes stay until Ctrl-C."""
+    lock_step: bool = False
+    """Let plant and planner wait for each other: the motion does not depend on how fast this machine is."""
     json: Path | None = None
     """Write the result to this file."""
     runs: Path = Path("runs")
@@ -61,11 +64,19 @@ class RunArgs:
 def run(args: RunArgs) -> int:
     """Run; exit code 0 only if the goal was reached in time."""
     console = Console(stderr=True)
-    scenario = load_scenario(args.scenario, args.set)
+    scenario = load_scenario(args.scenario, (*(UNHURRIED if args.lock_step else ()), *args.set))
     scenario.task.check_goal(args.goal or scenario.goal)
     if args.cmd_vel is not None:
         _check_velocity(scenario, args.cmd_vel)
-    result = run_once(scenario, args.goal, args.runs, console, cmd_vel=args.cmd_vel, view=not args.headless)
+    result = run_once(
+        scenario,
+        args.goal,
+        args.runs,
+        console,
+        cmd_vel=args.cmd_vel,
+        view=not args.headless,
+        lock_step=args.lock_step,
+    )
     report = {key: result[key] for key in REPORTED}
     if args.json is not None:
         args.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
@@ -89,6 +100,7 @@ def run_once(
     *,
     cmd_vel: tuple[float, float, float] | None = None,
     view: bool = False,
+    lock_step: bool = False,
 ) -> dict[str, Any]:
     """Start the nodes, go to `goal`, or on at `cmd_vel`, and record.
 
@@ -101,7 +113,8 @@ def run_once(
     run_dir = new_run_dir(scenario, runs)
     scenario = resolved(scenario, run_dir)
     console.print(f"{scenario.name}: starting the nodes; everything goes to {run_dir}", soft_wrap=True)
-    with session(scenario, Bringup(plant="dpvp", start="false", view=view), run_dir) as running:
+    bringup = Bringup(plant="dpvp", start="false", view=view, lock_step=lock_step)
+    with session(scenario, bringup, run_dir) as running:
         if view and sys.stdin.isatty():
             console.input("open http://localhost:8080 in a browser, then press Enter to move ")
         _reach(scenario, goal or scenario.goal, cmd_vel, running, run_dir, console)

@@ -26,13 +26,12 @@ log = logging.getLogger(__name__)
 
 SCENARIO, RECORDING, METRICS, PICTURE = "scenario.yaml", "run.mcap", "metrics.json", "run.png"
 LOOP_STATUS = "mpc_node: loop"  # name of the status in /diagnostics that the metrics are taken from
-_MOVING = 0.02  # rad/s; slower is standing still
 _DRAWN_STATES = 20_000  # a longer run is drawn with every second, third, ... state
 _TIME_PREFIX = re.compile(r"^[\dT:.\-]+_(?=.)")
 
 
 @dataclass(frozen=True, eq=False)
-class _Goal:
+class Goal:
     """A goal: `numbers` in the task's units; `stamp` when it was set by the clock of who set it, s, 0 if not known."""
 
     numbers: Array
@@ -125,7 +124,7 @@ class RunFeed:
         return sample
 
     def _take_goal(self, message: Any) -> None:
-        goal = _goal_of(message)
+        goal = goal_of(message)
         self._metrics.goal(goal.numbers, goal.stamp)
 
     def _take_diagnostics(self, message: Any) -> None:
@@ -190,7 +189,7 @@ def read_run(folder: Path) -> tuple[RunMetrics, RunSeries]:
     scenario = load_run(folder)
     metrics = RunMetrics(scenario, folder)
     feed = RunFeed(scenario.robot, metrics)
-    states, goals = list[tuple[float, Sample]](), list[tuple[float, _Goal]]()
+    states, goals = list[tuple[float, Sample]](), list[tuple[float, Goal]]()
     scalars: dict[str, list[tuple[float, float]]] = {"mpc_node/plan_ms": [], "world_node/state_age_ms": []}
     for full_name, when, message in read_messages(folder / RECORDING, lambda name: feed.topic_of(name) is not None):
         topic = feed.topic_of(full_name)
@@ -202,7 +201,7 @@ def read_run(folder: Path) -> tuple[RunMetrics, RunSeries]:
         elif topic in scalars:
             scalars[topic].append((when, message.data))
         elif topic == "mpc_node/active_goal":
-            goals.append((when, _goal_of(message)))
+            goals.append((when, goal_of(message)))
     return metrics, _series(scenario, metrics, states, goals, scalars)
 
 
@@ -221,34 +220,11 @@ def write_report(folder: Path) -> dict[str, Any]:
     return summary
 
 
-def read_motion(folder: Path) -> tuple[Scenario, Array, Array]:
-    """Return the scenario and, from where the arm began to move, postures (N, n), rad, and the goal's places (N, 3), m.
-
-    Raises:
-        ConfigError: the folder does not hold a run, or nothing moved in it.
-    """
-    scenario = load_run(folder)
-    task, states, goal = scenario.task, StateReader(scenario.robot), np.array(scenario.goal)
-    postures, places = list[Array](), list[Array]()
-    ends = "/active_goal", f"/{states.topic}"
-    for full_name, _, message in read_messages(folder / RECORDING, lambda name: name.endswith(ends)):
-        if full_name.endswith("/active_goal"):
-            goal = _goal_of(message).numbers
-        elif full_name.endswith(f"/{states.topic}"):
-            sample = states.read(message)
-            if postures or np.abs(sample.v).max() > _MOVING:
-                postures.append(sample.q)
-                places.append(task.place(task.later(goal, sample.t)))
-    if not postures:
-        raise ConfigError(folder, "run", RECORDING, "the arm does not move in this recording: nothing to show")
-    return scenario, np.array(postures), np.array(places)
-
-
 def _series(
     scenario: Scenario,
     metrics: RunMetrics,
     states: list[tuple[float, Sample]],
-    arrived: list[tuple[float, _Goal]],
+    arrived: list[tuple[float, Goal]],
     scalars: dict[str, list[tuple[float, float]]],
 ) -> RunSeries:
     """Put what was read on one time axis that starts with the first goal, or with the first state if there is none."""
@@ -284,11 +260,12 @@ def _series(
     )
 
 
-def _goal_of(message: Any) -> _Goal:
+def goal_of(message: Any) -> Goal:
+    """Return the goal in a message of `mpc_node/active_goal`, decoded by rclpy or from MCAP."""
     if hasattr(message, "data"):  # numbers, which carry no stamp
-        return _Goal(np.array(message.data, dtype=np.float64), math.nan)
+        return Goal(np.array(message.data, dtype=np.float64), math.nan)
     position = message.pose.position
-    return _Goal(np.array([position.x, position.y, position.z]), _seconds(message.header.stamp))
+    return Goal(np.array([position.x, position.y, position.z]), _seconds(message.header.stamp))
 
 
 def _seconds(stamp: Any) -> float:

@@ -54,6 +54,10 @@ def state_of(robot: Robot, message: Sensor) -> State:
             f"`sensor` has {len(joints.position)} positions and {len(joints.velocity)} velocities: "
             f"{robot.name} needs {robot.nu} of each"
         )
+    if robot.floating and np.isnan(message.base_pose.position.x):
+        raise MessageError(
+            f"`sensor` knows nothing of {robot.base}, which floats: listen to estimator_node/sensor in its place"
+        )
     x = check_state(robot, _full_state(robot, message))
     return State(seconds(message.header.stamp), x, message.header.stamp)
 

@@ -12,10 +12,10 @@ import logging
 import math
 import sys
 import time
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from nav_msgs.msg import Odometry
 from pydantic import Field
@@ -27,11 +27,9 @@ from std_srvs.srv import Trigger
 from dpvp.control.base_estimator import BaseEstimator
 from dpvp.control.base_state import BaseEstimate, EstimateStatus, EstimatorConfig, Place
 from dpvp.control.leg_kinematics import LegKinematics
-from dpvp.description import robot_folder
 from dpvp.errors import MessageError
 from dpvp.plan import Array
-from dpvp.robot import Robot, load_robot_from
-from dpvp.ros.convert import seconds
+from dpvp.robot import Robot, load_robot
 from dpvp.ros.lifecycle import IDLE_SPIN, InterfaceNode
 from dpvp.ros.messages import Control, Sensor, TFMessage
 from dpvp.ros.node import COMMAND, STREAM, run_node
@@ -110,6 +108,7 @@ class EstimatorInterface:
         self._imu: Imu | None = None
         self._joints: JointState | None = None
         self._estimate: BaseEstimate | None = None
+        self._stamps: tuple[Time, Time] | None = None  # of the IMU and the joints behind it
         self._contacts = np.ones(legs.feet)
         self._contacts_at = self._estimated_at = -math.inf  # on the steady clock, as those that follow
         self._odometry_at = self._reported_at = -math.inf
@@ -166,7 +165,8 @@ class EstimatorInterface:
         if self._imu is None or self._joints is None or not self.active:
             return
         imu, joints, self._imu, self._joints = self._imu, self._joints, None, None
-        if self._estimate is not None and self._estimate.t == seconds(imu.header.stamp):  # who waits asks again
+        stamps = imu.header.stamp, joints.header.stamp
+        if self._estimate is not None and stamps == self._stamps:  # a plant that waits for us asks again
             self._publish(self._estimate, imu, joints)
             return
         contacts, apart = self._contacts_now(), self._parameters.apart
@@ -176,7 +176,7 @@ class EstimatorInterface:
         except MessageError as error:
             self._refuse(error)
             return
-        self._estimated_at = time.monotonic()
+        self._estimated_at, self._stamps = time.monotonic(), stamps
         self._counts["estimates"] += 1
         self._publish(self._estimate, imu, joints)
 
@@ -277,9 +277,7 @@ class EstimatorNode(InterfaceNode):
 
 def _robot(parameters: EstimatorParameters) -> Robot:
     """Return the robot of the parameters, by name or by folder."""
-    named = "/" not in parameters.robot
-    folder = robot_folder(parameters.robot) if named else Path(parameters.robot)
-    return load_robot_from(folder, parameters.prefix or None)
+    return load_robot(parameters.robot, parameters.prefix or None)
 
 
 def main(args: list[str] | None = None) -> int:

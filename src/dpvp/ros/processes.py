@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from dpvp.config import Config, read_yaml, share_directory
-from dpvp.description import Mode, robot_urdf
+from dpvp.description import Mode, robot_urdf, xacro_arguments
 from dpvp.errors import ConfigError
 from dpvp.ros.controllers import FEEDBACK, ControllerGroup, controller_groups
 from dpvp.scenario import Scenario
@@ -219,11 +218,11 @@ def _description(scenario: Scenario, bringup: Bringup) -> str:
         "controllers": str(_controller_files(scenario, bringup)[0]),
         "controller_ip": bringup.robot_ip or None,
         "remote_host": bringup.robot_ip or None,
+        "robot_ip": bringup.robot_ip or None,
         "prefix": choice.prefix,
         "joint_stem": choice.joint_stem,
     }
-    xacro = ET.parse(folder / read_yaml(folder / "robot.yaml")["urdf"])
-    declared = {tag.get("name") for tag in xacro.iter("{http://www.ros.org/wiki/xacro}arg")}
+    declared = xacro_arguments(folder / read_yaml(folder / "robot.yaml")["urdf"])
     given = {key: value for key, value in arguments.items() if value is not None and key in declared}
     return robot_urdf(choice.name, **given)
 
@@ -239,7 +238,7 @@ def _extras(scenario: Scenario, bringup: Bringup, run_dir: Path) -> tuple[Proces
         scenario_only = {"scenario": scenario.file}
         specs.append(ProcessSpec("view_node", "dpvp", "view_node", scenario_only, environment=_ENVIRONMENT))
     if bringup.rviz:
-        config = share_directory() / "config" / "rviz" / f"{scenario.config.robot.name}.rviz"
+        config = share_directory() / "config" / "rviz" / f"{scenario.robot.name}.rviz"
         shown = ("-d", str(config)) if config.is_file() else ()
         specs.append(ProcessSpec("rviz2", "rviz2", "rviz2", sim, arguments=shown))
     if bringup.foxglove:
@@ -297,7 +296,7 @@ def _gazebo(scenario: Scenario, bringup: Bringup) -> tuple[ProcessSpec, ...]:
     server = ("-r", "-s") if bringup.headless else ("-r",)
     world = str(share_directory() / "config" / "gazebo" / "world.sdf")
     height = ("-z", f"{scenario.robot.nominal[2]:.4f}") if scenario.robot.floating else ()
-    create = ("-topic", "robot_description", "-name", scenario.config.robot.name, *height)
+    create = ("-topic", "robot_description", "-name", scenario.robot.name, *height)
     clock = ("/clock@rosgraph_msgs/msg/Clock[gz.msgs.Clock",)
     return (
         ProcessSpec(

@@ -28,11 +28,13 @@ from dpvp.errors import DpvpError, EnvironmentProblem
 from dpvp.record.mcap import FLUSH_EVERY, McapRecorder, OfferedQos
 from dpvp.record.metrics import RunMetrics, write_metrics
 from dpvp.record.report import METRICS, PICTURE, RECORDING, RunFeed, open_run, read_run
+from dpvp.robot import Robot
 from dpvp.ros.convert import goal_type
 from dpvp.ros.messages import Control, Sensor
 from dpvp.ros.node import LATCHED, run_node
 from dpvp.ros.parameters import declare
 from dpvp.ros.processes import IMU
+from dpvp.tasks.task import Task
 from dpvp.view.plots import draw_run
 
 TOPICS: dict[str, type] = {
@@ -75,8 +77,7 @@ class RecordNode(Node):
         self._feed = RunFeed(scenario.robot, self._metrics)
         self._recorder = McapRecorder(self._folder / RECORDING)
         self._next_flush = self._next_metrics = time.monotonic()
-        topics = TOPICS | {"mpc_node/active_goal": goal_type(scenario.task)}
-        topics |= OF_A_BASE if scenario.robot.floating else {}
+        topics = topics_of(scenario.robot, scenario.task)
         self._records = [self._subscribe(topic, kind) for topic, kind in topics.items()]
         self._write_description(scenario.robot.urdf_xml)
         self.get_logger().info(f"recording into {self._folder}")
@@ -135,6 +136,12 @@ class RecordNode(Node):
 
     def _write_metrics(self) -> None:
         write_metrics(self._folder / METRICS, self._metrics.summary())
+
+
+def topics_of(robot: Robot, task: Task) -> dict[str, type]:
+    """Return what is recorded of a run, by name."""
+    base = OF_A_BASE if robot.floating else {}
+    return TOPICS | base | {"mpc_node/active_goal": goal_type(task)}
 
 
 def _offer(qos: QoSProfile) -> OfferedQos:

@@ -67,8 +67,7 @@ class EndEffector:
         """
         limits, best = self._robot.limits, (np.zeros(self._robot.nq), np.inf)
         rng = np.random.default_rng(0)
-        box = share * limits.position_lower, share * limits.position_upper
-        for seed in [*seeds, *rng.uniform(*box, (POSTURES, self._robot.nq))]:
+        for seed in [*seeds, *rng.uniform(*limits.positions(share), (POSTURES, self._robot.nq))]:
             q = np.clip(seed, limits.position_lower, limits.position_upper)
             for _ in range(ITERATIONS):
                 position, jacobian = self.position_and_jacobian(q)

@@ -88,7 +88,7 @@ class Ocp:
         """
         sound = all(math.isfinite(data.Fx.sum()) for data in self._datas)
         if not sound:
-            for node, model in enumerate(self.problem.runningModels):
+            for node, model in enumerate(list(self.problem.runningModels)):
                 self.problem.updateNode(node, model, model.createData())
             self._datas = list(self.problem.runningDatas)
         return not sound

@@ -37,7 +37,7 @@ class ReachWeights(Config):
 
     goal: Weight = Field(2.0, description="of ½‖p - goal‖², 1/m²")
     velocity: Weight = Field(0.2, description="of ½ Σ s_i² q̇_i², s²/rad²")
-    velocity_scale: tuple[Weight, ...] = Field((1, 2, 1, 1, 1, 1, 1), description="s, one per joint")
+    velocity_scale: tuple[Weight, ...] = Field((), description="s, one per joint; empty: all 1")
     effort: Weight = Field(0.01, description="of ½‖τ - g(q)‖², 1/(Nm)²")
     limit: Weight = Field(0.1, description="of ½‖violation of the soft limits‖²")
 
@@ -89,10 +89,11 @@ class ReachTask:
         Raises:
             ConfigError: an array has not one entry per joint.
         """
-        for key, values in (("velocity_scale", config.weights.velocity_scale), ("centre", config.starts.centre)):
-            if len(values) != robot.nq:
-                where = "task.weights." if key == "velocity_scale" else "task.starts."
-                raise ConfigError(file, where + key, values, f"needs {robot.nq} numbers, one per joint of {robot.name}")
+        given = {"weights.velocity_scale": config.weights.velocity_scale, "starts.centre": config.starts.centre}
+        for key, values in given.items():
+            if len(values) != robot.nq and (values or key == "starts.centre"):
+                reason = f"needs {robot.nq} numbers, one per joint of {robot.name}"
+                raise ConfigError(file, f"task.{key}", values, reason)
         self.config, self.dt = config, config.dt
         self._robot = robot
         self._tip = EndEffector(robot)
@@ -227,16 +228,15 @@ class ReachTask:
 
         Fast states are not drawn joint by joint, but come about on the way to goals.
         """
-        limits, share = self.robot.limits, self.config.goal_share
-        q = rng.uniform(share * limits.position_lower, share * limits.position_upper)
+        q = rng.uniform(*self.robot.limits.positions(self.config.goal_share))
         speed = rng.choice([0.0, SLOW]) * self.config.soft_velocity
         return np.concatenate([q, rng.uniform(-speed, speed, self.robot.nv)])
 
     def sample_goal(self, rng: np.random.Generator) -> Array:
         """Draw a point that some posture within `goal_share` of the joint ranges reaches."""
-        limits = self.robot.limits
+        box = self.robot.limits.positions(self.config.goal_share)
         while True:
-            q = rng.uniform(limits.position_lower, limits.position_upper) * self.config.goal_share
+            q = rng.uniform(*box)
             try:
                 return self.check_goal(self.robot.frame_position(q))
             except GoalError:
@@ -251,17 +251,12 @@ class ReachTask:
     def _running_costs(self, goal: crocoddyl.ResidualModelAbstract) -> crocoddyl.CostModelSum:
         weights, state, nu = self.config.weights, self._nodes.state, self._nodes.actuation.nu
         at_rest = crocoddyl.ResidualModelState(state, state.zero(), nu)
-        scale = np.concatenate([np.zeros(state.nv), np.square(weights.velocity_scale)])
-        soft = np.concatenate(
-            [
-                self.config.position_share * self.robot.limits.position_upper,
-                np.full(state.nv, self.config.soft_velocity),
-            ]
-        )
-        lower = soft.copy()
-        lower[: state.nq] = -self.config.position_share * self.robot.limits.position_lower
+        scale = np.concatenate([np.zeros(state.nv), np.square(weights.velocity_scale or np.ones(state.nv))])
+        low, high = self.robot.limits.positions(self.config.position_share)
+        fast = np.full(state.nv, self.config.soft_velocity)
+        bounds = crocoddyl.ActivationBounds(np.concatenate([low, -fast]), np.concatenate([high, fast]))
         costs = crocoddyl.CostModelSum(state, nu)
-        barrier = crocoddyl.ActivationModelQuadraticBarrier(crocoddyl.ActivationBounds(-lower, soft))
+        barrier = crocoddyl.ActivationModelQuadraticBarrier(bounds)
         effort = crocoddyl.ResidualModelControlGrav(state, nu)
         weighted = crocoddyl.ActivationModelWeightedQuad(scale)
         costs.addCost("goal", crocoddyl.CostModelResidual(state, goal), weights.goal)

@@ -287,8 +287,8 @@ class _Place:
         weights, state, nv = config.weights, self._state, self._state.nv
         limits = self._task.robot.limits
         soft = np.full(nv, config.soft_velocity)
-        low = np.concatenate([config.position_share * limits.position_lower, -soft])
-        high = np.concatenate([config.position_share * limits.position_upper, soft])
+        low, high = limits.positions(config.position_share)
+        low, high = np.concatenate([low, -soft]), np.concatenate([high, soft])
         barrier = crocoddyl.ActivationModelQuadraticBarrier(crocoddyl.ActivationBounds(low, high))
         at_zero = crocoddyl.ResidualModelState(state, state.zero(), self._nu)
         costs = self.terminal_costs(TerminalWeights(weights.goal, weights.velocity))

@@ -224,9 +224,9 @@ class WalkTask:
         return self._state(rng, joints=0.3, tilt=0.2, speed=1.0)
 
     def sample_goal(self, rng: np.random.Generator) -> Array:
-        """Draw any phase, a command within the range and any heading."""
-        most = np.array(self.gait.most)
-        phase, bearing = rng.uniform(0.0, 2.0 * np.pi, 2)
+        """Draw a phase at which a node begins, a command within the range and any heading."""
+        most, nodes = np.array(self.gait.most), round(self.gait.period / self.dt)
+        phase, bearing = 2.0 * np.pi * rng.integers(nodes) / nodes, rng.uniform(0.0, 2.0 * np.pi)
         return self.check_goal([phase, *rng.uniform(-most, most), bearing])
 
     def _state(self, rng: np.random.Generator, joints: float, tilt: float, speed: float) -> Array:

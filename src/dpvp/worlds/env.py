@@ -31,7 +31,7 @@ from dpvp.tasks.task import Task, TerminalWeights
 from dpvp.worlds.mujoco import MujocoWorld
 
 if TYPE_CHECKING:
-    from dpvp.worlds.render import ArmRenderer, Picture
+    from dpvp.worlds.render import Picture, RobotRenderer
 
 Numbers = NDArray[np.float32]
 Info = dict[str, Any]
@@ -162,7 +162,7 @@ class Env(TaskEnv):
             expected = f"times task.dt = {self.task.dt} s must be a whole number"
             raise ConfigError(loaded.file, "rates.feedback", loaded.config.rates.feedback, expected)
         self._steps, self._world = round(steps), MujocoWorld(loaded.robot, 1.0 / loaded.config.rates.feedback)
-        self._renderer: ArmRenderer | None = None  # opens with the first picture: many ask for a mode and take none
+        self._renderer: RobotRenderer | None = None  # opens with the first picture: many ask for a mode and take none
         self.render_mode = render_mode
         self.metadata = {**self.metadata, "render_fps": round(1.0 / self.task.dt)}
         self._stand()
@@ -182,9 +182,9 @@ class Env(TaskEnv):
         if self.render_mode is None:
             return None
         if self._renderer is None:
-            from dpvp.worlds.render import ArmRenderer  # OpenGL and what it needs is not everywhere
+            from dpvp.worlds.render import RobotRenderer  # OpenGL and what it needs is not everywhere
 
-            self._renderer = ArmRenderer(self._robot, WIDTH, HEIGHT)
+            self._renderer = RobotRenderer(self._robot, WIDTH, HEIGHT)
         return self._renderer.posture(self.x[: self._robot.nq], self.task.place(self.goal))
 
     def close(self) -> None:
@@ -213,3 +213,4 @@ def register(name: str, maker: str, steps: int, **arguments: Any) -> None:
 
 register("KukaReach", f"{__name__}:Env", 300, scenario="kuka_reach", effort_share=0.1)
 register("LegTrack", f"{__name__}:Env", 300, scenario="leg_track")
+register("QuadrupedWalk", f"{__name__}:Env", 500, scenario="quadruped_walk")

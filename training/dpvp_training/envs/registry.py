@@ -41,7 +41,7 @@ def system_names() -> list[str]:
 
 def problem_names() -> list[str]:
     """Names that `load_problem` knows, sorted; it also takes the path of a scenario."""
-    return sorted([*_SYSTEMS, *scenario_names()])
+    return sorted([*_SYSTEMS, *(name for name in scenario_names() if _geometry(load_scenario(name).task))])
 
 
 def load_system(name: str, overrides: tuple[str, ...] = ()) -> SystemTask:

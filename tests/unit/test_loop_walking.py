@@ -1,0 +1,196 @@
+"""loop.py where the robot walks: commands between plans, velocities that change the goal, a base that jumps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pinocchio
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from dpvp.control.feedback import FeedbackLaw, FeedbackTiming
+from dpvp.control.loop import Answer, MpcLoop
+from dpvp.control.onboard import joint_columns, left_to_joints
+from dpvp.control.supervisor import LoopState
+from dpvp.errors import GoalError
+from dpvp.plan import Command, Plan, PlanStatus, State
+from dpvp.scenario import Scenario, load_scenario
+
+Array = NDArray[np.float64]
+T, DT = 20, 0.02
+seeds = st.integers(0, 2**32 - 1)
+
+
+@dataclass
+class InstantSolver:
+    """A solver process that is asked and answers at once: to go on as it is, a little further at each node."""
+
+    scenario: Scenario
+    pid: int = 1
+    alive: bool = True
+    ready: bool = True
+    busy_since: float | None = None
+    asked: list[float] = field(default_factory=list)
+    plan: Plan | None = None
+
+    def post(self, x: Array, goal: Array, t: float, *, fresh: bool = False) -> None:
+        robot, rng = self.scenario.robot, np.random.default_rng(0)
+        xs = np.tile(x, (T + 1, 1))
+        xs[:, 7 : robot.nq] += 0.001 * np.arange(T + 1)[:, None]
+        us, gains = np.tile(robot.gravity(x[: robot.nq]), (T, 1)), rng.normal(size=(T, robot.nu, robot.ndx))
+        self.plan = Plan(t, DT, xs, us, gains, 1.0, 2.0, "shift", PlanStatus.OK, 1)
+        self.asked.append(t)
+
+    def take(self) -> Plan | None:
+        plan, self.plan = self.plan, None
+        return plan
+
+    def wait(self, timeout: float) -> Plan | None:
+        return self.take()
+
+    def close(self) -> None:
+        self.alive = False
+
+
+@pytest.fixture(scope="module")
+def scenario() -> Scenario:
+    return load_scenario("quadruped_walk")
+
+
+@pytest.fixture
+def solver(scenario: Scenario) -> InstantSolver:
+    return InstantSolver(scenario)
+
+
+@pytest.fixture
+def loop(scenario: Scenario, solver: InstantSolver) -> MpcLoop:
+    made = MpcLoop(scenario, lambda: solver, clock=lambda: 0.0)  # type: ignore[arg-type, return-value]
+    made.aim(scenario.goal)
+    made.ask(LoopState.TRACK)
+    return made
+
+
+def tick(loop: MpcLoop, state: State) -> Answer | None:
+    loop.sense(state)
+    loop.tick()
+    return loop.poll()
+
+
+def at_yaw(scenario: Scenario, yaw: float) -> Array:
+    x = scenario.robot.at_rest()
+    x[3:7] = pinocchio.Quaternion(pinocchio.rpy.rpyToMatrix(0.0, 0.0, yaw)).coeffs()
+    return x
+
+
+class TestBetweenPlans:
+    """A command is what the last plan says when the newest state was measured, and a moment later."""
+
+    def test_without_a_plan_there_is_none(self, loop: MpcLoop, scenario: Scenario) -> None:
+        loop.sense(State(1.0, scenario.robot.at_rest()))
+        assert loop.go_on() is None
+
+    def test_it_reads_on_in_the_plan(self, loop: MpcLoop, scenario: Scenario, solver: InstantSolver) -> None:
+        x, lead = scenario.robot.at_rest(), scenario.config.loop.lead
+        assert tick(loop, State(1.0, x)) is not None
+        plan = loop.plan
+        assert plan is not None
+        for t in (1.004, 1.008, 1.016):
+            loop.sense(State(t, x))
+            answer = loop.go_on()
+            assert answer is not None
+            assert answer.state.t == t
+            assert answer.plan is None
+            np.testing.assert_allclose(answer.command.x0, plan.at(t + lead), atol=1e-12)
+            assert answer.command.stands == (True, True, True, True)
+        assert solver.asked == [1.0]
+
+    def test_in_lock_step_plans_come_with_their_period(
+        self, loop: MpcLoop, scenario: Scenario, solver: InstantSolver
+    ) -> None:
+        x = scenario.robot.at_rest()
+        for step in range(16):
+            answer = loop.step(State(2.0 + 0.004 * step, x))
+            assert answer is not None
+            assert answer.command.t == pytest.approx(2.0 + 0.004 * step)
+        np.testing.assert_allclose(solver.asked, [2.0, 2.02, 2.04, 2.06], atol=1e-9)
+
+
+class TestVelocities:
+    """Commands that change where the robot goes, from where it is."""
+
+    def test_the_turn_begins_at_the_heading_of_that_moment(self, loop: MpcLoop, scenario: Scenario) -> None:
+        loop.sense(State(7.0, at_yaw(scenario, 1.2)))
+        goal = loop.steer((0.3, 0.1, 0.5))
+        later = scenario.task.later(goal, 7.0)
+        np.testing.assert_allclose(later[1:], [0.3, 0.1, 0.5, 1.2], atol=1e-9)
+        assert goal[0] == scenario.goal[0], "the feet go on in their rhythm"
+
+    def test_the_same_velocity_changes_nothing(self, loop: MpcLoop, scenario: Scenario) -> None:
+        loop.sense(State(7.0, at_yaw(scenario, 1.2)))
+        goal = loop.steer((0.3, 0.1, 0.5))
+        loop.sense(State(7.1, at_yaw(scenario, 1.3)))
+        assert loop.steer((0.3, 0.1, 0.5)) is goal
+
+    @pytest.mark.parametrize("velocity", [(9.0, 0.0, 0.0), (0.0, -0.5, 0.0), (0.0, 0.0, np.nan)])
+    def test_what_is_refused_leaves_the_old_goal(
+        self, loop: MpcLoop, scenario: Scenario, velocity: tuple[float, float, float]
+    ) -> None:
+        loop.sense(State(7.0, scenario.robot.at_rest()))
+        before = loop.goal
+        with pytest.raises(GoalError):
+            loop.steer(velocity)
+        assert loop.goal is before
+
+    def test_it_needs_a_state_and_a_task_that_walks(self, loop: MpcLoop) -> None:
+        with pytest.raises(GoalError, match="none has arrived yet"):
+            loop.steer((0.1, 0.0, 0.0))
+        kuka = load_scenario("kuka_reach")
+        other = MpcLoop(kuka, lambda: InstantSolver(kuka), clock=lambda: 0.0)  # type: ignore[arg-type, return-value]
+        with pytest.raises(GoalError, match="reach takes no velocities"):
+            other.steer((0.1, 0.0, 0.0))
+
+
+@pytest.mark.parametrize(("moved", "jumps"), [(0.01, False), (0.5, True)])
+def test_a_base_that_is_elsewhere_all_at_once_starts_anew(
+    loop: MpcLoop, scenario: Scenario, moved: float, jumps: bool
+) -> None:
+    x = scenario.robot.at_rest()
+    tick(loop, State(1.0, x))
+    x = x.copy()
+    x[0] += moved
+    loop.sense(State(1.01, x))
+    assert loop._fresh is jumps
+
+
+@given(seed=seeds)
+def test_left_to_the_joints_the_law_is_the_same_where_the_base_is_known(scenario: Scenario, seed: int) -> None:
+    """In the state for which it was worked out; and a base elsewhere changes nothing on board."""
+    robot, rng = scenario.robot, np.random.default_rng(seed)
+    x, x0 = (pinocchio.randomConfiguration(robot.model, -np.ones(robot.nq), np.ones(robot.nq)) for _ in range(2))
+    x, x0 = (np.concatenate([q, rng.normal(size=robot.nv)]) for q in (x, x0))
+    command = Command(1.0, x0, rng.normal(size=robot.nu), rng.normal(size=(robot.nu, robot.ndx)), 2.0)
+    onboard = left_to_joints(robot, command, x)
+    assert not onboard.gain[:, ~joint_columns(robot)].any()
+    found = [effort(scenario, law, x) for law in (command, onboard)]
+    np.testing.assert_allclose(found[1], found[0], atol=1e-9)
+    elsewhere = x.copy()
+    elsewhere[:3] += 1.0
+    np.testing.assert_allclose(effort(scenario, onboard, elsewhere), found[1], atol=1e-9)
+
+
+def effort(scenario: Scenario, command: Command, x: Array) -> Array:
+    """What the plant's law makes of `command` once it follows it."""
+    law, robot = FeedbackLaw(scenario.robot, FeedbackTiming(0.0, 1.0)), scenario.robot
+    q, v = np.split(x, [robot.nq])
+    law.receive(command, 0.0)
+    return law.update(1.0, q, v, np.zeros(robot.nu))
+
+
+@given(seed=seeds)
+def test_who_stands_is_what_the_next_plan_has_in_its_first_node(scenario: Scenario, seed: int) -> None:
+    task, rng = scenario.task, np.random.default_rng(seed)
+    x, goal = task.sample_state(rng), task.sample_goal(rng)
+    assert task.stands(x, goal) == tuple(task.reference(x, goal, 5).stands[0])
