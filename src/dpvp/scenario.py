@@ -17,7 +17,7 @@ from dpvp.tasks.task import Task, TerminalWeights
 from dpvp.tasks.track import TrackConfig, TrackTask
 from dpvp.tasks.walk import WalkConfig, WalkTask
 
-GuessName = Literal["hold", "shift", "policy"]
+GuessName = Literal["hold", "shift", "policy", "trajectory"]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Seconds = Annotated[float, Field(gt=0.0)]
 TaskConfig = Annotated[ReachConfig | TrackConfig | WalkConfig, Field(discriminator="kind")]

@@ -7,7 +7,6 @@ from collections.abc import Callable
 import crocoddyl
 import numpy as np
 import onnxruntime
-import pinocchio
 import pytest
 import torch
 from numpy.typing import NDArray
@@ -17,7 +16,6 @@ from dpvp.errors import GoalError
 from dpvp.tasks.ocp import Ocp
 from dpvp.tasks.task import TerminalWeights
 from dpvp.tasks.track import TrackTask
-from dpvp.tasks.walk import WalkTask
 from dpvp_training.envs.problem import Geometry, Problem
 from dpvp_training.envs.registry import load_problem, problem_names
 from dpvp_training.envs.system import SystemTask
@@ -45,13 +43,6 @@ def space(ocp: Ocp) -> crocoddyl.StateAbstract:
 def draws(problem: Problem, count: int = 5) -> list[tuple[Array, Array]]:
     rng = np.random.default_rng(5)
     return [(problem.task.sample_state(rng), problem.task.sample_goal(rng)) for _ in range(count)]
-
-
-@pytest.fixture
-def ending(problem: Problem) -> Problem:
-    if not problem.geometry.ends:
-        pytest.skip("there is no equilibrium: a walk costs for ever")
-    return problem
 
 
 def slope(function: Callable[[Array], Array], size: int) -> Array:
@@ -84,7 +75,7 @@ def feedforward(problem: Problem, x: Array, goal: Array) -> Array:
 def test_sizes_and_names_fit(problem: Problem, ocp: Ocp, space: crocoddyl.StateAbstract):
     task, machine = problem.task, problem.task.robot
     assert (space.nx, space.ndx, ocp.problem.runningModels[0].nu) == (machine.nx, machine.ndx, machine.nu)
-    assert len(machine.own_names) in (machine.nv, machine.nu)  # a base that floats is no joint
+    assert len(machine.own_names) == machine.nv
     assert len(machine.model_hash) == 64
     assert ocp.dt == task.dt
     assert np.array_equal(task.check_goal(problem.goal), problem.goal)
@@ -120,8 +111,7 @@ def test_running_nodes_have_the_derivatives_of_finite_differences(
             assert np.linalg.eigvalsh(hessian).min() >= -1e-9
 
 
-def test_hessians_are_exact_where_all_costs_vanish(ending: Problem, ocp: Ocp, space: crocoddyl.StateAbstract):
-    problem = ending
+def test_hessians_are_exact_where_all_costs_vanish(problem: Problem, ocp: Ocp, space: crocoddyl.StateAbstract):
     start, goal = draws(problem)[0]
     x = equilibrium(problem, space, start, goal)
     last = equilibrium(problem, space, start, problem.task.later(goal, ocp.horizon * ocp.dt))
@@ -169,7 +159,7 @@ def test_the_problem_ends_with_the_terminal_model_of_its_weights(problem: Proble
     data, last = model.createData(), ocp.problem.terminalModel.createData()
     for x, goal in draws(problem):
         ocp.aim(x, goal)
-        there = problem.task.later(goal, ocp.span)
+        there = problem.task.later(goal, ocp.horizon * ocp.dt)
         aimed.reference = there
         model.calc(data, x)
         ocp.problem.terminalModel.calc(last, x)
@@ -179,9 +169,8 @@ def test_the_problem_ends_with_the_terminal_model_of_its_weights(problem: Proble
 
 
 def test_at_the_equilibrium_the_feed_forward_keeps_to_it_and_costs_nothing(
-    ending: Problem, ocp: Ocp, space: crocoddyl.StateAbstract
+    problem: Problem, ocp: Ocp, space: crocoddyl.StateAbstract
 ):
-    problem = ending
     for start, goal in draws(problem, 3):
         x = equilibrium(problem, space, start, goal)
         ocp.aim(x, goal)
@@ -195,9 +184,8 @@ def test_at_the_equilibrium_the_feed_forward_keeps_to_it_and_costs_nothing(
 
 
 def test_where_the_residual_says_all_it_vanishes_at_the_equilibrium_only(
-    ending: Problem, space: crocoddyl.StateAbstract
+    problem: Problem, space: crocoddyl.StateAbstract
 ):
-    problem = ending
     if problem.task.rest or isinstance(problem.task, TrackTask):
         pytest.skip("what has to rest is not in the residual, or a place has two postures")
     rng, goal = np.random.default_rng(7), problem.goal
@@ -209,17 +197,6 @@ def test_where_the_residual_says_all_it_vanishes_at_the_equilibrium_only(
         away = space.integrate(x, rng.uniform(-2.5, 2.5, space.ndx))  # an attitude of it may be upside down
         e, _ = problem.task.residual(away, goal)
         assert np.linalg.norm(e) > 0.3 * np.linalg.norm(space.diff(x, away))
-
-
-def carried(task: WalkTask, x: Array, goal: Array) -> Array:
-    """Torques with which the feet that stand in the node push the floor straight down with equal shares of mg."""
-    robot, stands = task.robot, task.observe(x, goal)[15 : 15 + len(task.robot.feet)]
-    model, data = robot.model, robot.model.createData()
-    weight, torques = 9.81 * pinocchio.computeTotalMass(model), np.zeros(robot.nv)
-    for foot, share in zip(robot.feet, stands / stands.sum(), strict=True):
-        world, frame = pinocchio.LOCAL_WORLD_ALIGNED, model.getFrameId(foot)
-        torques -= pinocchio.computeFrameJacobian(model, data, x[: robot.nq], frame, world)[2] * share * weight
-    return torques[-robot.nu :]
 
 
 def test_torch_says_the_same(problem: Problem, ocp: Ocp):
@@ -235,8 +212,6 @@ def test_torch_says_the_same(problem: Problem, ocp: Ocp):
     torch.testing.assert_close(geometry.residual(x, goal), expected, rtol=0.0, atol=1e-12)
     if isinstance(task, TrackTask):  # what goes on is taken along, wherever the state is
         forward = [task.reference(b, 1).us[0] for _, b in draws(problem)]
-    elif isinstance(task, WalkTask):
-        forward = [carried(task, a, b) for a, b in draws(problem)]
     else:  # at rest a control carries the posture, whatever the velocity is
         forward = [ocp.gravity(a) for a, _ in draws(problem)]
     torch.testing.assert_close(geometry.feedforward(x, goal), torch.from_numpy(np.stack(forward)), rtol=0.0, atol=1e-10)
@@ -293,5 +268,5 @@ def test_samples_are_inside_the_bounds_and_come_again_with_the_seed(problem: Pro
 def test_goals_that_make_no_sense_are_refused(problem: Problem):
     size = problem.task.goal_size
     for goal in (np.zeros(size + 1), np.full(size, np.nan), np.full(size, 1e3)):
-        with pytest.raises(GoalError, match=r"goal (has shape|\S+ = |\[)|commanded \S+ = "):
+        with pytest.raises(GoalError, match=r"goal (has shape|\S+ = |\[)"):
             problem.task.check_goal(goal)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dpvp.errors import ConfigError
-from dpvp.learned.artifact import artifact_folder, load_artifact
+from dpvp.learned.artifact import Artifact, artifact_folder, load_artifact
 from dpvp.learned.policy import Policy
+from dpvp.learned.trajectory import Trajectory
 from dpvp.plan import Advice, Array, Plan
 from dpvp.planning.check import PlanCheck
 from dpvp.planning.csqp import CsqpPlanner
@@ -15,7 +16,9 @@ from dpvp.planning.guess import GuessSource, HoldGuess, ShiftGuess, best_guess
 from dpvp.planning.planner import Budget, Planner, Stopwatch
 from dpvp.planning.policy_guess import PolicyGuess
 from dpvp.planning.terminal import ValueTerminal, build_terminal
-from dpvp.scenario import Scenario
+from dpvp.planning.trajectory_guess import TrajectoryGuess
+from dpvp.scenario import GuessName, Scenario
+from dpvp.tasks.ocp import Ocp
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ def build_planning(scenario: Scenario) -> Planning:
     """Build the optimal control problem, the solver and the guesses that `scenario` asks for.
 
     Raises:
-        ConfigError: guess `policy` or terminal `value` without an artifact that has such a head.
+        ConfigError: guess `policy` or `trajectory`, or terminal `value` without an artifact that has such a head.
         ArtifactError: the artifact does not belong to this robot and task.
     """
     config, robot, task = scenario.config.planner, scenario.robot, scenario.task
@@ -70,11 +73,17 @@ def build_planning(scenario: Scenario) -> Planning:
     planner: Planner = CsqpPlanner(ocp, check) if hard else DdpPlanner(ocp, check)
     sources: list[GuessSource] = []
     for guess in config.guesses:
-        if guess == "policy":
+        if guess in ("policy", "trajectory"):
             if artifact is None:
-                raise ConfigError(scenario.file, "planner.guesses", guess, "needs `artifact:` with a policy head")
-            sources.append(PolicyGuess(Policy(artifact)))
+                raise ConfigError(scenario.file, "planner.guesses", guess, f"needs `artifact:` with a {guess} head")
+            sources.append(_learned(guess, artifact, ocp))
         else:
             sources.append(HoldGuess() if guess == "hold" else ShiftGuess())
     value = terminal if isinstance(terminal, ValueTerminal) else None
     return Planning(planner, tuple(sources), Budget(config.iterations, config.budget), value)
+
+
+def _learned(guess: GuessName, artifact: Artifact, ocp: Ocp) -> GuessSource:
+    if guess == "policy":
+        return PolicyGuess(Policy(artifact))
+    return TrajectoryGuess(Trajectory(artifact, ocp.horizon), ocp)

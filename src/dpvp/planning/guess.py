@@ -55,7 +55,7 @@ class ShiftGuess:
 
     def propose(self, ocp: Ocp, x: Array, goal: Array, t: float, previous: Plan | None) -> Guess | None:
         """Propose the previous plan, read on the new grid; None before the first plan or after its end."""
-        if previous is None or not previous.t0 <= t < previous.end or previous.horizon != ocp.horizon:
+        if previous is None or not goes_on(previous, ocp, t):
             return None
         xs, us, gains = previous.shifted(t, ocp.first_dt)
         over = max(0, math.ceil((t + ocp.span - previous.end - SAME_TIME) / ocp.dt))
@@ -65,6 +65,11 @@ class ShiftGuess:
         return simulated(
             self.name, ocp, x, lambda state, node: us[node] + gains[node] @ ocp.state.diff(state, xs[node])
         )
+
+
+def goes_on(previous: Plan | None, ocp: Ocp, t: float) -> bool:
+    """Return whether there is a plan that a new one at time `t`, s, can go on from."""
+    return previous is not None and previous.t0 <= t < previous.end and previous.horizon == ocp.horizon
 
 
 def best_guess(

@@ -91,6 +91,30 @@ class RiccatiGains:
         return np.reshape(self._pass.K, (*us.shape, self._ndx))
 
 
+class NewtonStep:
+    """The feedback law that solves a problem linearised about a trajectory whose states need not follow each other."""
+
+    def __init__(self, ocp: Ocp) -> None:
+        """Make the workspace for `ocp`."""
+        self._ocp, self._pass = ocp, crocoddyl.SolverFDDP(ocp.problem)
+
+    def __call__(self, xs: Array, us: Array) -> Callable[[Array, int], Array] | None:
+        """Return the torques (nu,), Nm, in a state (nx,) at a node, for states (T+1, nx) and controls (T, nu).
+
+        None where the linear problem has no minimum, or is not finite.
+        """
+        self._pass.setCandidate(list(xs), list(us), False)
+        try:
+            self._pass.computeDirection(True)
+        except crocoddyl.Exception:
+            self._ocp.mend()
+            return None
+        forward = us - np.reshape(self._pass.k, us.shape)
+        gains = np.reshape(self._pass.K, (*us.shape, -1))
+        diff = self._ocp.state.diff
+        return lambda x, node: forward[node] + gains[node] @ diff(x, xs[node])
+
+
 def judged_plan(
     ocp: Ocp, found: Trajectory, check: PlanCheck, t: float, guess: Guess, iterations: int, watch: Stopwatch
 ) -> Plan:

@@ -82,11 +82,6 @@ class Strides:
         _, _, schedule = self._schedule(x, goal, np.array([0.0, self.first_dt(goal)]))
         return np.asarray(schedule.stands[0])
 
-    def still(self, x: Array, goal: Array) -> bool:
-        """Return whether all feet are to stand, since no speed is commanded and the (nx,) state `x` is calm."""
-        feet, (yaw, speed) = self._legs.places(x[: self._robot.nq]), heading(x)
-        return self._calm(feet[:, :2] - x[:2], yaw, speed, goal)
-
     def reference(self, x: Array, goal: Array, horizon: int) -> Reference:
         """Return what the nodes of a problem from the (nx,) state `x` on refer to."""
         yaw, speed = heading(x)
@@ -107,7 +102,7 @@ class Strides:
         feet, (yaw, speed) = self._legs.places(x[: self._robot.nq]), heading(x)
         floor = float(feet[self._gait.stands(goal[:1])[0], 2].mean())
         airborne = feet[:, 2] > floor + self._config.calm.lifted
-        still = self._calm(feet[:, :2] - x[:2], yaw, speed, goal)
+        still = self._still(feet[:, :2] - x[:2], yaw, speed, goal)
         return feet, floor, self._gait.schedule(goal[0], times, self._dt, airborne, still=still)
 
     def _states(self, path: BasePath, turn: float, floor: float, count: int) -> Array:
@@ -128,7 +123,7 @@ class Strides:
         most = self._config.straighten_most
         return float(np.clip(self._config.straighten * wrapped(goal[4] - yaw), -most, most))
 
-    def _calm(self, places: Array, yaw: float, speed: Array, goal: Array) -> bool:
+    def _still(self, places: Array, yaw: float, speed: Array, goal: Array) -> bool:
         """True if no speed is commanded and the robot is calm, its feet at `places` (n, 2), m, from its base."""
         calm = self._config.calm
         if np.abs(goal[1:4]).max() > calm.command or abs(wrapped(goal[4] - yaw)) > calm.heading:

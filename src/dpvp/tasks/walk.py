@@ -19,7 +19,6 @@ from dpvp.config import Config
 from dpvp.errors import ConfigError, GoalError
 from dpvp.plan import Array
 from dpvp.robot import Robot
-from dpvp.tasks.footing import Footing
 from dpvp.tasks.gait import Gait
 from dpvp.tasks.legged import Floor, LeggedNode, LeggedNodes, LeggedWeights, SoftLimits
 from dpvp.tasks.legs import Legs
@@ -78,7 +77,6 @@ class WalkTask:
         self._strides = Strides(robot, self._legs, self.gait, config.dt, config.strides)
         self._nodes = LeggedNodes(robot, self._legs, config.weights, config.floor, config.soft_limits)
         self._upright = Upright(robot, self._legs, self.gait, config.weights)
-        self._footing = Footing(robot, self._legs, self.gait, self._strides)
         self._zero = np.concatenate([robot.nominal, np.zeros(robot.nv)])
 
     @property
@@ -200,12 +198,13 @@ class WalkTask:
         return self._upright(x, goal), self._upright.by_x(x, goal)
 
     def observe(self, x: Array, goal: Array) -> Array:
-        """Return e and what `Footing` says: of the heading only its error matters, and of the place nothing."""
-        return np.concatenate([self._upright(x, goal), self._footing(x, goal)])
+        """Return [e; cos φ; sin φ; v_x; v_y; ω]: of the heading only its error matters."""
+        return self._told(self._upright(x, goal), goal)
 
     def features(self, x: Array, goal: Array) -> tuple[Array, Array]:
         """Return what `observe` returns, and its derivative."""
-        return self.observe(x, goal), np.vstack([self._upright.by_x(x, goal), self._footing.by_x(x, goal)])
+        e, by_x = self.residual(x, goal)
+        return self._told(e, goal), np.vstack([by_x, np.zeros((5, by_x.shape[1]))])
 
     def error(self, x: Array, goal: Array) -> float:
         """Distance of the velocity over the floor from the commanded one, m/s."""
@@ -240,6 +239,9 @@ class WalkTask:
         x[2] += lowest - self._legs.places(x[: robot.nq])[:, 2].mean()
         x[robot.nq :] = speed * rng.uniform(-1.0, 1.0, robot.nv)
         return x
+
+    def _told(self, e: Array, goal: Array) -> Array:
+        return np.concatenate([e, [np.cos(goal[0]), np.sin(goal[0])], goal[1:4]])
 
     def _checked_gait(self) -> Gait:
         """Return the gait; ConfigError if there is none of its name or the legs cannot follow it."""

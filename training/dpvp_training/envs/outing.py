@@ -126,10 +126,10 @@ class Outings:
         seconds, angle = self._config.seconds, rng.uniform(0.0, 2.0 * np.pi)
         force = rng.uniform(0.0, self._config.push) * float(rng.random() < 0.5)
         push = force * np.array([np.cos(angle), np.sin(angle), 0.0])
-        commands = self._command(rng), self._command(rng)
+        commands = self.command(rng), self.command(rng)
         return _Events(commands, rng.uniform(0.4, 0.6) * seconds, push, rng.uniform(0.2, 0.8) * seconds)
 
-    def _command(self, rng: np.random.Generator) -> Array:
+    def command(self, rng: np.random.Generator) -> Array:
         """Draw a command: none, forwards only, or anything that the gait can do."""
         command, kind = self.task.sample_goal(rng)[1:4], rng.random()
         only = np.zeros(3) if kind < STILL else np.array([1.0, 0.0, 0.0])

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 
 from torch import Tensor, nn
 
@@ -14,16 +12,7 @@ from dpvp.tasks.task import Task
 
 
 class Geometry(nn.Module, ABC):
-    """What a task knows of its machine, in torch: differentiable, exportable, and without anything to train.
-
-    Attributes:
-        ends: the task is done where its residual and what has to rest vanish, and the feed-forward keeps it there.
-        anywhere: entries of the state whose values in the data say nothing of where a policy may be asked, and how far
-            from zero they may be: the place of a base, m, and its orientation, of which features have what matters.
-    """
-
-    ends: bool = True
-    anywhere: Mapping[int, float] = MappingProxyType({})
+    """What a task knows of its machine, in torch: differentiable, exportable, and without anything to train."""
 
     @abstractmethod
     def residual(self, x: Tensor, goal: Tensor) -> Tensor:

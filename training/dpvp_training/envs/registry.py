@@ -13,7 +13,6 @@ from dpvp.scenario import load_scenario, scenario_names
 from dpvp.tasks.reach import ReachTask
 from dpvp.tasks.task import Task
 from dpvp.tasks.track import TrackTask
-from dpvp.tasks.walk import WalkTask
 from dpvp_training.envs.cartpole import CartpoleConfig, CartpoleTask
 from dpvp_training.envs.double_pendulum import DoublePendulumConfig, DoublePendulumTask
 from dpvp_training.envs.pendulum import PendulumConfig, PendulumTask
@@ -23,7 +22,6 @@ from dpvp_training.envs.reach import ReachGeometry
 from dpvp_training.envs.system import SystemConfig, SystemTask
 from dpvp_training.envs.track import TrackGeometry
 from dpvp_training.envs.unicycle import UnicycleConfig, UnicycleTask
-from dpvp_training.envs.walk import WalkGeometry
 
 _SYSTEMS: dict[str, tuple[Callable[[], SystemConfig], Callable[[Any], SystemTask]]] = {
     "cartpole": (CartpoleConfig, CartpoleTask),
@@ -88,6 +86,4 @@ def load_problem(name: str, overrides: tuple[str, ...] = ()) -> Problem:
 def _geometry(task: Task) -> Geometry | None:
     if isinstance(task, ReachTask):
         return ReachGeometry(task.robot)
-    if isinstance(task, WalkTask):
-        return WalkGeometry(task)
     return TrackGeometry(task) if isinstance(task, TrackTask) else None

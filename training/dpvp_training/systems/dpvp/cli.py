@@ -16,6 +16,7 @@ from dpvp_training.core.executor import make_executor
 from dpvp_training.core.provenance import RunSpec
 from dpvp_training.core.run import RunFolder
 from dpvp_training.systems.dpvp.config import DpvpConfig, load_config
+from dpvp_training.systems.dpvp.walks import train_walks, walks
 
 SYSTEM = "dpvp"
 
@@ -52,6 +53,8 @@ def main(words: list[str]) -> int:
         from dpvp_training.systems.dpvp.paper import train_paper
 
         return train_paper(args, words)
+    if walks(args.task):
+        return train_walks(args, words)
     return _train(args, words)
 
 

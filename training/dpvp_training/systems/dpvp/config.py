@@ -9,15 +9,14 @@ from pydantic import Field
 
 from dpvp.config import Config, override, read_yaml, share_directory, validate
 from dpvp_training.core.fit import FitConfig
-from dpvp_training.envs.outing import OutingConfig
 from dpvp_training.systems.dpvp.fitting import NetConfig, PolicyLossConfig, ValueLossConfig
 
 
 class RoundConfig(Config):
     """One round: solve, then fit the value to everything that was solved so far."""
 
-    items: int = Field(gt=0, description="starts and goals, of which later rounds solve two each; or outings")
-    epochs: int = Field(gt=0, description="of the value, where there is one")
+    items: int = Field(gt=0, description="starts and goals; from the second round on each gives two solves")
+    epochs: int = Field(gt=0, description="of the value")
 
 
 class StudyConfig(Config):
@@ -42,24 +41,6 @@ class StudyConfig(Config):
         (1.0, 1.0), description="weights of goal and velocity in the quadratic that stands in for a value not believed"
     )
     default_share: float = Field(0.25, ge=0, le=1, description="of items: the task's own start box and default goal")
-
-
-class Stray(Config):
-    """Standard deviations by which the second state is off the first."""
-
-    tilt: float = Field(0.05, ge=0, description="of the base, rad")
-    joints: float = Field(0.06, ge=0, description="rad; a foot is off by about 2 cm then")
-    speed: float = Field(0.2, ge=0, description="of the base, m/s")
-    turn: float = Field(0.4, ge=0, description="of the base, rad/s")
-    joint_speed: float = Field(1.0, ge=0, description="rad/s")
-
-
-class WalksConfig(Config):
-    """What is solved where the data come from walks in MuJoCo; nodes and stride are those of `study`."""
-
-    outing: OutingConfig = OutingConfig()
-    every: int = Field(4, gt=0, description="of so many plans one is solved to convergence, from two states")
-    stray: Stray = Stray()
 
 
 class ValueConfig(Config):
@@ -88,8 +69,7 @@ class DpvpConfig(Config):
         (RoundConfig(items=800, epochs=20), RoundConfig(items=500, epochs=10), RoundConfig(items=500, epochs=25)),
         min_length=1,
     )
-    walks: WalksConfig | None = Field(None, description="labels from walks in MuJoCo; null: from single problems")
-    value: ValueConfig | None = Field(ValueConfig(), description="null: there is none, where costs never end")
+    value: ValueConfig = ValueConfig()
     policy: PolicyConfig = PolicyConfig()
     batch: int = Field(256, gt=0)
     rate: float = Field(3e-3, gt=0)

@@ -1,10 +1,10 @@
-"""The end of a run: what the artifact is worth in closed loop, or as a start of walks, its picture, and its place."""
+"""The end of a run: what the artifact is worth in closed loop, its picture, and its place."""
 
 from __future__ import annotations
 
 import functools
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,6 @@ import yaml
 from rich.progress import Progress
 
 from dpvp.learned.contract import FILE, Metric
-from dpvp.tasks.task import Task
 from dpvp_training.core.checkpoint import written
 from dpvp_training.core.executor import Executor
 from dpvp_training.core.run import RunFolder
@@ -20,14 +19,10 @@ from dpvp_training.envs.registry import load_problem
 from dpvp_training.systems.dpvp.closed_loop import Setting, Way, optimum, run_trial
 from dpvp_training.systems.dpvp.config import DpvpConfig
 from dpvp_training.systems.dpvp.label import Ask
-from dpvp_training.systems.dpvp.plots import RunPicture, draw_run, read_curves
 from dpvp_training.systems.dpvp.portrait import draw_portrait
-from dpvp_training.systems.dpvp.starts import Setting as StartSetting
-from dpvp_training.systems.dpvp.starts import Start, measure, metrics_of, of
 from dpvp_training.systems.dpvp.train import draw
 
 HORIZONS = 5, 10
-EVERY, SHOWN = 10, 12  # of so many plans of an outing one is assessed, and so many of them are drawn
 
 
 def finish(
@@ -40,50 +35,16 @@ def finish(
     out: Path | None,
 ) -> None:
     """Assess the artifact, note the figures in it and copy it to `out`, with the configuration that made it."""
-    picture, losses = folder.path / "plot.png", folder.path / "metrics.jsonl"
-    if config.walks is not None:
-        starts = _starts(task, config, artifact, executor, progress)
-        _note(artifact, metrics_of(starts))
-        draw_run(_picture_of(task, starts, load_problem(task, config.problem).task, losses), picture)
-    else:
-        setting = Setting.of(task, config, artifact)
-        _note(artifact, assess(setting, config, executor, progress))
-        draw_portrait(setting, _asks(setting, config), losses, picture, executor, progress)
+    setting = Setting.of(task, config, artifact)
+    metrics = assess(setting, config, executor, progress)
+    _note(artifact, metrics)
+    asks = _asks(setting, config)
+    draw_portrait(setting, asks, folder.path / "metrics.jsonl", folder.path / "plot.png", executor, progress)
     shutil.copy(folder.path / "plot.png", artifact / "plot.png")
     shutil.copy(folder.path / "config.yaml", artifact / "config.yaml")
     shutil.copy(folder.path / "command.txt", artifact / "command.txt")
     if out is not None:
         shutil.copytree(artifact, out, dirs_exist_ok=True)
-
-
-def _starts(task: str, config: DpvpConfig, artifact: Path, executor: Executor, progress: Progress) -> list[Start]:
-    """Go on outings that nothing was trained on, and measure what the policy's guesses are worth."""
-    assert config.walks is not None
-    setting = StartSetting(task, config.problem, artifact, config.walks.outing, EVERY)
-    seeds = [(config.seed, 99, i) for i in range(config.assessed)]
-    bar, starts = progress.add_task("assessing on outings", total=len(seeds)), dict[int, list[Start]]()
-    for index, answer in executor.map(functools.partial(measure, setting), seeds):
-        starts[index] = answer or []
-        progress.advance(bar)
-    return [start for index in sorted(starts) for start in starts[index]]
-
-
-def _picture_of(title: str, starts: Sequence[Start], task: Task, losses: Path) -> RunPicture:
-    """Return what the picture shows: iterations from `hold` and from the policy, and some of its guesses."""
-    shown = [start.errors for start in starts if np.isfinite(start.errors).all()][:SHOWN]
-    errors = np.array(shown) if shown else np.zeros((0, 2, 1))
-    return RunPicture(
-        title=f"{title}: policy",
-        curves=read_curves(losses),
-        value=None,
-        cold=np.array([outcome.iterations for _, outcome in of(starts, "hold")]),
-        warm=np.array([outcome.iterations for _, outcome in of(starts, "policy")]),
-        t=np.arange(errors.shape[2]) * np.float64(task.dt),
-        learned=errors[:, 0],
-        optimal=errors[:, 1],
-        error=f"task error [{task.error_unit}]",
-        tolerance=task.tolerance,
-    )
 
 
 def assess(setting: Setting, config: DpvpConfig, executor: Executor, progress: Progress) -> dict[str, Metric]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pinocchio
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -13,7 +12,7 @@ from dpvp.plan import Array
 from dpvp_training.core.fit import TOTAL, Losses
 from dpvp_training.core.losses import Relative, robust
 from dpvp_training.envs.problem import Problem
-from dpvp_training.systems.dpvp.nets import Frame, PolicyNet, Shape, ValueNet, multiplied
+from dpvp_training.systems.dpvp.nets import Frame, PolicyNet, Shape, ValueNet
 from dpvp_training.systems.dpvp.nodes import Nodes
 
 SAMPLE = 4000  # nodes that the constants are read off
@@ -46,15 +45,12 @@ def shape_of(problem: Problem) -> Shape:
     # see what no feature depends on, as the turn of the last joint: the noise of a net in it would move that joint.
     slopes = np.abs([task.features(task.sample_state(rng), problem.goal)[1] for _ in range(TRIES)]).max(axis=(0, 1))
     known = [i for i in range(robot.ndx) if i not in task.rest and slopes[i] > NOTHING] if task.rest else []
-    return Shape(robot.nx, len(e), len(f), robot.nu, task.rest, tuple(known), problem.geometry.ends)
+    return Shape(robot.nx, len(e), len(f), robot.nu, task.rest, tuple(known))
 
 
 def frame_of(shape: Shape, nodes: Nodes) -> Frame:
-    """Fit A to the Hessians of the data and read the normalisation off it.
-
-    Where the task never ends A is the identity: z has its unit from the task, and no quadratic in it is the cost.
-    """
-    base = quadratic_base(shape, nodes) if shape.ends else np.eye(shape.nz)
+    """Fit A to the Hessians of the data and read the normalisation off it."""
+    base = quadratic_base(shape, nodes)
     z = np.hstack([nodes.f[:, : shape.ne], nodes.x[:, list(shape.rest)]]) @ base.T
     parts = [nodes.x[:, list(shape.seen)], z, nodes.f[:, shape.ne :]]
     centre = [parts[0].mean(axis=0), np.zeros(shape.nz), parts[2].mean(axis=0)]
@@ -100,7 +96,7 @@ class ValueLoss:
         self._net, self._config = net, config
         self._x, self._f, self._f_x = _tensor(nodes.x), _tensor(nodes.f), _tensor(nodes.f_x)
         self._v, self._v_x, self._v_xx = _tensor(nodes.v), _tensor(nodes.v_x), _tensor(nodes.v_xx)
-        self.relative = relative_of(nodes, config.floor)
+        self.relative = Relative.of(nodes.v, np.asarray(nodes.v_xx, np.float64), config.floor)
         self._embed = _embedding(net.frame.shape, nodes.v_x.shape[1])
 
     def __call__(self, rows: Tensor, generator: torch.Generator) -> Losses:
@@ -178,15 +174,10 @@ class PolicyLoss:
         return losses
 
 
-def relative_of(nodes: Nodes, floor: float) -> Relative:
-    """Return how errors become shares of the cost; `floor` is a share of the mean value."""
-    return Relative.of(nodes.v, np.asarray(nodes.v_xx, np.float64), floor)
-
-
 def policy_start(shape: Shape, frame: Frame, nodes: Nodes, problem: Problem) -> tuple[Tensor, Tensor]:
     """Return the constant gain B (nu, nz) on A z that fits the controls best, and the unit (nu,) of what is left."""
     forward, _ = _feedforward(problem, nodes)
-    z = multiplied(shape, frame(_tensor(nodes.x), _tensor(nodes.f))[0]).numpy().astype(np.float64)
+    z = frame(_tensor(nodes.x), _tensor(nodes.f))[0].numpy().astype(np.float64)
     weight = 1.0 / np.sqrt(nodes.v + 0.03 * nodes.v.mean())[:, None]
     gain, *_ = np.linalg.lstsq(weight * z, weight * (nodes.u - forward), rcond=None)
     left = weight * (nodes.u - forward - z @ gain)
@@ -195,29 +186,13 @@ def policy_start(shape: Shape, frame: Frame, nodes: Nodes, problem: Problem) -> 
 
 
 def _feedforward(problem: Problem, nodes: Nodes) -> tuple[Array, Array]:
-    """Return the feed-forward (N, nu) and their derivative (N, nu, ndx)."""
+    """Return the feed-forward (N, nu) and their derivative (N, nu, ndx), zero beyond the state's own entries."""
     x = torch.tensor(nodes.x, requires_grad=True)
     u = problem.geometry.feedforward(x, torch.tensor(nodes.goal))
     if not u.requires_grad:  # a constant
         return u.expand(len(x), -1).numpy().copy(), np.zeros((len(x), u.shape[1], nodes.v_x.shape[1]))
     rows = [torch.autograd.grad(u[:, k].sum(), x, retain_graph=True)[0] for k in range(u.shape[1])]
-    by_x = torch.stack(rows, dim=1).numpy()
-    return u.detach().numpy(), by_x if by_x.shape[2] == nodes.v_x.shape[1] else by_x @ _tangents(nodes.x)
-
-
-def _tangents(x: Array) -> Array:
-    """Return what steps in the tangent of states (N, nx) with a floating base do to their numbers: (N, nx, nx - 1).
-
-    The base moves and turns in its own axes: p' = R v and q' = ½ q (ω, 0), quaternions xyzw; see `dpvp.robot.Robot`.
-    """
-    size = x.shape[1]
-    tangents = np.zeros((len(x), size, size - 1))
-    tangents[:, 7:, 6:] = np.eye(size - 7)
-    for tangent, q in zip(tangents, x[:, 3:7], strict=True):
-        tangent[:3, :3] = pinocchio.Quaternion(q).toRotationMatrix()
-        tangent[3:6, 3:6] = 0.5 * (q[3] * np.eye(3) + pinocchio.skew(q[:3]))
-        tangent[6, 3:6] = -0.5 * q[:3]
-    return tangents
+    return u.detach().numpy(), torch.stack(rows, dim=1).numpy()
 
 
 def _embedding(shape: Shape, ndx: int) -> Tensor:

@@ -21,7 +21,7 @@ from dpvp.plan import Array
 from dpvp.planning.guess import HoldGuess
 from dpvp.planning.terminal import ValueTerminal
 from dpvp.tasks.ocp import Ocp
-from dpvp.tasks.task import Task, TerminalWeights
+from dpvp.tasks.task import TerminalWeights
 from dpvp_training.envs.problem import Problem
 from dpvp_training.envs.registry import load_problem
 from dpvp_training.systems.dpvp.nodes import Nodes
@@ -163,8 +163,18 @@ class Labeller:
             found.append((cost, list(np.array(self._solver.xs)), list(np.array(self._solver.us))))
         best = min(range(len(found)), key=lambda k: found[k][0])
         if np.isfinite(found[best][0]):
-            hold(self._solver, *found[best][1:])
+            self._hold(*found[best][1:])
         return found[best][0]
+
+    def _hold(self, xs: list[Array], us: list[Array]) -> None:
+        """Leave the solver with a solution and its backward pass, free of what regularised the last iteration.
+
+        Regularisation is added to V_xx and shrinks K: labels with it would be of another problem.
+        """
+        self._solver.setCandidate(xs, us, True)
+        self._solver.problem.calc(xs, us)
+        self._solver.preg = self._solver.dreg = 0.0
+        self._solver.computeDirection(True)
 
     def _from_rest(self, start: Array, goal: Array) -> tuple[Array, Array]:
         """Guess without knowing anything: hold, or what an easier problem makes of it, with the equilibrium behind."""
@@ -214,37 +224,22 @@ class Labeller:
 
     def _nodes(self, goal: Array) -> Nodes:
         """Read what the solver holds."""
-        kept = list(range(0, min(self._study.keep, self._study.horizon), self._study.stride))
-        return nodes_of(self._solver, self._problem.task, self._ocp, goal, kept)
-
-
-def hold(solver: crocoddyl.SolverFDDP, xs: list[Array], us: list[Array]) -> None:
-    """Leave the solver with a solution and its backward pass, free of what regularised the last iteration.
-
-    Regularisation is added to V_xx and shrinks K: labels with it would be of another problem.
-    """
-    solver.setCandidate(xs, us, True)
-    solver.problem.calc(xs, us)
-    solver.preg = solver.dreg = 0.0
-    solver.computeDirection(True)
-
-
-def nodes_of(solver: crocoddyl.SolverFDDP, task: Task, ocp: Ocp, goal: Array, kept: Sequence[int]) -> Nodes:
-    """Read the nodes `kept` of what the solver holds, which `hold` has left there; `goal` is that of node 0."""
-    datas = [*solver.problem.runningDatas, solver.problem.terminalData]
-    to_go = np.cumsum([data.cost for data in datas][::-1])[::-1]
-    goals = np.array([task.later(goal, ocp.time(i)) for i in kept])
-    features = [task.features(np.array(solver.xs[i]), g) for i, g in zip(kept, goals, strict=True)]
-    n, nu, ndx, single = len(kept), task.robot.nu, task.robot.ndx, np.float32  # bindings drop dimensions of one
-    return Nodes(
-        x=np.array([solver.xs[i] for i in kept]),
-        goal=goals,
-        f=np.array([f for f, _ in features]),
-        f_x=np.array([f_x for _, f_x in features], single),
-        v=to_go[list(kept)],
-        v_x=np.array([solver.Vx[i] for i in kept]),
-        v_xx=np.array([solver.Vxx[i] for i in kept], single),
-        u=np.reshape([solver.us[i] for i in kept], (n, nu)),
-        gain=np.reshape([solver.K[i] for i in kept], (n, nu, ndx)).astype(single),
-        q_uu=np.reshape([solver.Quu[i] for i in kept], (n, nu, nu)).astype(single),
-    )
+        solver, task, study = self._solver, self._problem.task, self._study
+        datas = [*solver.problem.runningDatas, solver.problem.terminalData]
+        to_go = np.cumsum([data.cost for data in datas][::-1])[::-1]
+        kept = list(range(0, min(study.keep, study.horizon), study.stride))
+        goals = np.array([self._later(goal, i) for i in kept])
+        features = [task.features(np.array(solver.xs[i]), g) for i, g in zip(kept, goals, strict=True)]
+        n, nu, ndx, single = len(kept), task.robot.nu, task.robot.ndx, np.float32  # bindings drop dimensions of one
+        return Nodes(
+            x=np.array([solver.xs[i] for i in kept]),
+            goal=goals,
+            f=np.array([f for f, _ in features]),
+            f_x=np.array([f_x for _, f_x in features], single),
+            v=to_go[kept],
+            v_x=np.array([solver.Vx[i] for i in kept]),
+            v_xx=np.array([solver.Vxx[i] for i in kept], single),
+            u=np.reshape([solver.us[i] for i in kept], (n, nu)),
+            gain=np.reshape([solver.K[i] for i in kept], (n, nu, ndx)).astype(single),
+            q_uu=np.reshape([solver.Quu[i] for i in kept], (n, nu, nu)).astype(single),
+        )

@@ -8,9 +8,6 @@ whole equilibrium manifold and only there. Both nets multiply it:
 A is a constant fitted to the Hessians of the data before training (½ ‖A z‖² is the best quadratic), so that training
 starts from there and all numbers in the net are of order one. s is what the nets see: the other entries of the state,
 A z and the geometry that the task adds to its residual (`Task.features`).
-
-A task that never ends, such as a walk, has nowhere where the feed-forward says all. What the policy multiplies is
-[A z; 1] there.
 """
 
 from __future__ import annotations
@@ -35,7 +32,6 @@ class Shape:
         nu: of the control.
         rest: entries of the state that vanish with the residual.
         seen: entries of the state that the nets see besides.
-        ends: the task is done where z = 0; see `Geometry`.
     """
 
     nx: int
@@ -44,7 +40,6 @@ class Shape:
     nu: int
     rest: tuple[int, ...]
     seen: tuple[int, ...]
-    ends: bool = True
 
     @property
     def nz(self) -> int:
@@ -52,19 +47,9 @@ class Shape:
         return self.ne + len(self.rest)
 
     @property
-    def multiplied(self) -> int:
-        """Length of what the policy multiplies."""
-        return self.nz + (not self.ends)
-
-    @property
     def ns(self) -> int:
         """Length of s."""
         return len(self.seen) + self.nz + self.nf - self.ne
-
-
-def multiplied(shape: Shape, z: Tensor) -> Tensor:
-    """Return what the policy multiplies, for A z (..., nz)."""
-    return z if shape.ends else torch.cat([z, torch.ones_like(z[..., :1])], dim=-1)
 
 
 class Frame(nn.Module):
@@ -215,16 +200,15 @@ class PolicyNet(nn.Module):
         """Take B (nu, nz), the best constant gain on A z, and the unit (nu,) of each control; draw the weights."""
         super().__init__()
         self.frame = frame
-        sizes = [frame.shape.ns, *[width] * depth, frame.shape.nu * frame.shape.multiplied]
+        sizes = [frame.shape.ns, *[width] * depth, frame.shape.nu * frame.shape.nz]
         self.mlp = EnsembleMlp(1, sizes, generator, last_gain=0.1)
         self.register_buffer("gain", gain)
         self.register_buffer("unit", unit)
 
     def forward(self, x: Tensor, f: Tensor) -> Tensor:
         """Return the controls (B, nu) above the feed-forward for states (B, nx) and features (B, nf)."""
-        (z, s), shape = self.frame(x, f), self.frame.shape
-        learned = self.mlp(s[None])[0].reshape(-1, shape.nu, shape.multiplied)
-        z = multiplied(shape, z)
+        z, s = self.frame(x, f)
+        learned = self.mlp(s[None])[0].reshape(-1, self.frame.shape.nu, self.frame.shape.nz)
         above: Tensor = ((self.gain + self.unit[:, None] * learned) @ z[..., None])[..., 0]
         return above
 
@@ -239,8 +223,7 @@ class PolicyGraph(nn.Module):
     def __init__(self, net: PolicyNet, geometry: Geometry) -> None:
         """Export `net` on top of `geometry`, in the precision of both."""
         super().__init__()
-        self.geometry, self._shape = geometry, net.frame.shape
-        size = net.frame.shape.nu, net.frame.shape.multiplied
+        self.geometry, size = geometry, (net.frame.shape.nu, net.frame.shape.nz)
         weights, biases = ([p.detach()[0] for p in ps] for ps in (net.mlp.weights, net.mlp.biases))
         to_z, first, first_bias = net.frame.folded(weights[0][None], biases[0][None])
         unit = net.unit[:, None]
@@ -261,5 +244,5 @@ class PolicyGraph(nn.Module):
         for weight, bias in zip(self.weights, self.biases, strict=True):
             hidden = torch.tanh(torch.addmm(bias, hidden, weight))
         matrix = torch.addmm(self.last_bias, hidden, self.last).reshape(-1, *self._size)
-        above: Tensor = (matrix @ multiplied(self._shape, y @ self.to_z)[..., None])[..., 0]
+        above: Tensor = (matrix @ (y @ self.to_z)[..., None])[..., 0]
         return self.geometry.feedforward(x, goal) + above

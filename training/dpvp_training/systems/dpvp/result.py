@@ -31,7 +31,6 @@ TINY = 1e-3  # least half-width of a range, so that a number that was always the
 
 def write_value(folder: Path, problem: Problem, value: ValueNet, nodes: Nodes, config: DpvpConfig) -> Path:
     """Write an artifact with the value alone, for labels: believed everywhere, since nothing moves by it."""
-    assert config.value is not None
     floor = config.value.loss.floor * float(np.mean(nodes.v))
     ensemble = EnsembleSpec(members=value.members, spread=1e6, floor=floor)
     heads: dict[Head, HeadExport] = {"value": value_head(problem, value)}
@@ -41,22 +40,18 @@ def write_value(folder: Path, problem: Problem, value: ValueNet, nodes: Nodes, c
 def write_result(
     folder: Path,
     problem: Problem,
-    value: ValueNet | None,
+    value: ValueNet,
     policy: PolicyNet,
     fitted: Nodes,
     held_out: Nodes,
     config: DpvpConfig,
 ) -> Path:
-    """Write the artifact of a run; its metrics are errors on held-out nodes, of the value where there is one."""
-    heads: dict[Head, HeadExport] = {"policy": policy_head(problem, policy)}
-    if config.value is None or value is None:
-        errors = {"held_out_control_error": control_error(problem, policy, held_out)}
-        return _write(folder, problem, heads, fitted, config, None, errors, room=ROOM)
+    """Write the artifact of a run; its metrics are the errors of the value on the held-out nodes."""
     floor = config.value.loss.floor * float(np.mean(fitted.v))
     members, _ = member_values(value, held_out)
     spread = float(np.quantile(members.std(axis=0) / (members.mean(axis=0) + floor), AGREEMENT))
     ensemble = EnsembleSpec(members=value.members, spread=max(SLACK * spread, 1e-3), floor=floor)
-    heads = {"value": value_head(problem, value), **heads}
+    heads: dict[Head, HeadExport] = {"value": value_head(problem, value), "policy": policy_head(problem, policy)}
     return _write(folder, problem, heads, fitted, config, ensemble, value_errors(value, held_out), room=ROOM)
 
 
@@ -75,17 +70,6 @@ def value_errors(value: ValueNet, nodes: Nodes) -> dict[str, Metric]:
         "held_out_value_error": Metric(value=share(found.mean(axis=0), nodes.v), baseline=share(base[0], nodes.v)),
         "held_out_gradient_error": Metric(value=share(gradient, nodes.v_x), baseline=share(base_gradient, nodes.v_x)),
     }
-
-
-def control_error(problem: Problem, policy: PolicyNet, nodes: Nodes) -> Metric:
-    """Error of the controls on nodes that nothing was fitted to, beside that of the feed-forward alone."""
-    x, f, goal = (torch.from_numpy(part) for part in (nodes.x, nodes.f, nodes.goal))
-    forward = problem.geometry.feedforward(x, goal).numpy()
-    with torch.no_grad():
-        found = forward + policy(x.float(), f.float()).double().numpy()
-    size = np.mean(nodes.u**2)
-    value, baseline = (float(np.sqrt(np.mean((u - nodes.u) ** 2) / size)) for u in (found, forward))
-    return Metric(value=value, baseline=baseline)
 
 
 def member_values(value: ValueNet, nodes: Nodes) -> tuple[Array, Array]:
@@ -125,12 +109,12 @@ def _write(
     heads: dict[Head, HeadExport],
     nodes: Nodes,
     config: DpvpConfig,
-    ensemble: EnsembleSpec | None,
+    ensemble: EnsembleSpec,
     metrics: dict[str, Metric],
     *,
     room: float,
 ) -> Path:
-    ranges = RangesSpec(x=_anywhere(problem, _box(nodes.x, room)), goal=_box(nodes.goal, room))
+    ranges = RangesSpec(x=_box(nodes.x, room), goal=_box(nodes.goal, room))
     training = TrainingSpec(
         system=SYSTEM,
         config=config.model_dump(mode="json"),
@@ -155,14 +139,6 @@ def _box(values: Array, room: float) -> Box:
     lower, upper = values.min(axis=0), values.max(axis=0)
     wider = room * (upper - lower) + TINY
     return Box(lower=tuple((lower - wider).tolist()), upper=tuple((upper + wider).tolist()))
-
-
-def _anywhere(problem: Problem, box: Box) -> Box:
-    """Return the box with the bounds of `Geometry.anywhere` for numbers that may be anything."""
-    lower, upper = list(box.lower), list(box.upper)
-    for entry, most in problem.geometry.anywhere.items():
-        lower[entry], upper[entry] = -most, most
-    return Box(lower=tuple(lower), upper=tuple(upper))
 
 
 def _copy(net: NetT) -> NetT:

@@ -3,7 +3,6 @@
 A round solves problems and fits the value ensemble to every node of every solve so far. The first round's horizons are
 long and end without a cost; later ones are short and end with the last round's value, start where the short-horizon
 controller leads (guesses and states), and the cheapest guess counts. The policy is fitted last, to the same nodes.
-Where costs never end there is a policy only, and what is solved comes from walks; see `walks`.
 
 Everything is written as it goes: labels in chunks, fits every few epochs. A run that is resumed does what is left.
 """
@@ -26,13 +25,12 @@ from dpvp_training.core.executor import Executor
 from dpvp_training.core.fit import Fit
 from dpvp_training.core.run import Arrays, RunFolder
 from dpvp_training.envs.registry import load_problem
-from dpvp_training.systems.dpvp.config import DpvpConfig, ValueConfig
-from dpvp_training.systems.dpvp.fitting import PolicyLoss, ValueLoss, frame_of, policy_start, relative_of, shape_of
+from dpvp_training.systems.dpvp.config import DpvpConfig
+from dpvp_training.systems.dpvp.fitting import PolicyLoss, ValueLoss, frame_of, policy_start, shape_of
 from dpvp_training.systems.dpvp.label import Answer, Ask, Study, label
 from dpvp_training.systems.dpvp.nets import PolicyNet, ValueNet
 from dpvp_training.systems.dpvp.nodes import Nodes
 from dpvp_training.systems.dpvp.result import write_result, write_value
-from dpvp_training.systems.dpvp.walks import WalkStudy, label_walk
 
 CHUNK = 100  # items whose labels are written together
 SCOUT = 0  # the round without a value
@@ -75,12 +73,11 @@ class Training:
         value: ValueNet | None = None
         for k in range(len(self._config.rounds)):
             data = self._label(k).with_more(data)
-            if self._config.value is None:
-                continue
-            value = self._fit_value(k, self._config.value, data.fitted, value)
+            value = self._fit_value(k, data.fitted, value)
             if k + 1 < len(self._config.rounds):
                 self._end_horizons_with(k, value, data.fitted)
         assert data is not None
+        assert value is not None
         policy = self._fit_policy(data.fitted, value)
         out = self._folder.path / "artifact"
         with _shown(self._progress, "exporting"):
@@ -110,7 +107,7 @@ class Training:
 
     def _solve(self, k: int, asks: list[Ask], advance: Callable[[], None]) -> Arrays:
         answers: dict[int, Answer] = {}
-        for index, answer in self._executor.map(self._labels(k), asks):
+        for index, answer in self._executor.map(functools.partial(label, self._study(k)), asks):
             advance()
             if answer is not None:
                 answers[index] = answer
@@ -121,13 +118,6 @@ class Training:
         arrays["iterations"] = np.concatenate([answers[i].iterations for i in sorted(answers)])
         arrays["converged"] = np.array([answers[i].converged / answers[i].solves for i in sorted(answers)])
         return arrays
-
-    def _labels(self, k: int) -> Callable[[Ask], Answer]:
-        """Return what labels an item of round `k`, in a worker."""
-        if (walks := self._config.walks) is not None:
-            walk = WalkStudy(self._name, self._config.problem, walks, self._config.study)
-            return functools.partial(label_walk, walk)
-        return functools.partial(label, self._study(k))
 
     def _study(self, k: int) -> Study:
         study, name = self._config.study, self._name
@@ -146,9 +136,9 @@ class Training:
         start, goal = draw(self._problem.task, self._problem.goal, self._config.study.default_share, rng)
         return Ask(start, goal, int(rng.integers(2**31)))
 
-    def _fit_value(self, k: int, config: ValueConfig, nodes: Nodes, before: ValueNet | None) -> ValueNet:
+    def _fit_value(self, k: int, nodes: Nodes, before: ValueNet | None) -> ValueNet:
         """Fit the ensemble to `nodes`, from where it was `before`."""
-        generator = self._generator(k)
+        config, generator = self._config.value, self._generator(k)
         frame = frame_of(self._shape, nodes) if before is None else before.frame
         rows, net = config.rows or self._shape.nz + 2, config.net
         value = ValueNet(frame, config.members, rows, net.width, net.depth, generator)
@@ -159,12 +149,11 @@ class Training:
         self._fit(f"value-{k}", fit, "gradient")
         return value
 
-    def _fit_policy(self, nodes: Nodes, value: ValueNet | None) -> PolicyNet:
+    def _fit_policy(self, nodes: Nodes, value: ValueNet) -> PolicyNet:
         config, generator = self._config.policy, self._generator(len(self._config.rounds))
-        frame = frame_of(self._shape, nodes) if value is None else value.frame
-        start = policy_start(self._shape, frame, nodes, self._problem)
-        policy = PolicyNet(frame, *start, config.net.width, config.net.depth, generator)
-        relative = relative_of(nodes, (self._config.value or ValueConfig()).loss.floor)
+        start = policy_start(self._shape, value.frame, nodes, self._problem)
+        policy = PolicyNet(value.frame, *start, config.net.width, config.net.depth, generator)
+        relative = ValueLoss(value, nodes, self._config.value.loss).relative
         loss = PolicyLoss(policy, nodes, self._problem, relative, config.loss)
         fit = Fit(policy, loss, len(nodes), 1, self._config.fit(config.epochs), generator)
         self._fit("policy", fit, "control")

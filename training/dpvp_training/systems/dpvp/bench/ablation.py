@@ -26,7 +26,7 @@ from dpvp_training.core.fit import Fit, FitConfig, Losses
 from dpvp_training.core.losses import Relative
 from dpvp_training.envs.registry import load_problem
 from dpvp_training.systems.dpvp.bench.report import Results, asks_of, new_progress, output, spread
-from dpvp_training.systems.dpvp.config import DpvpConfig, ValueConfig, load_config
+from dpvp_training.systems.dpvp.config import DpvpConfig, load_config
 from dpvp_training.systems.dpvp.fitting import ValueLoss, frame_of, shape_of
 from dpvp_training.systems.dpvp.label import Study, label
 from dpvp_training.systems.dpvp.nets import ValueNet
@@ -146,7 +146,7 @@ def errors_of(value: Array, gradient: Array, hessian: Array, fitted: Nodes, held
         Root mean square errors relative to that of what is right; of the Hessian in the Frobenius norm, and of the
         gradient also in the metric of own mode's loss, as the share of the value that it costs (`core.losses`).
     """
-    config = ValueConfig().loss
+    config = DpvpConfig().value.loss
     relative = Relative.of(fitted.v, np.asarray(fitted.v_xx, np.float64), config.floor)
     single = [torch.as_tensor(array, dtype=torch.float32) for array in (gradient, held_out.v_x, held_out.v)]
 
@@ -198,13 +198,12 @@ def draw_ablation(content: Mapping[str, Any], file: Path) -> None:
 
 def _own(work: Work, generator: torch.Generator) -> Residuals:
     """Fit own mode's value, of a single member."""
-    problem, nodes = load_problem(work.task), work.fitted
-    config = load_config(work.task, ()).value or ValueConfig()
+    problem, config, nodes = load_problem(work.task), load_config(work.task, ()), work.fitted
     shape = shape_of(problem)
-    size = config.rows or shape.nz + 2, config.net.width, config.net.depth
+    size = config.value.rows or shape.nz + 2, config.value.net.width, config.value.net.depth
     net = ValueNet(frame_of(shape, nodes), 1, *size, generator)
     weights = dict(zip(("value", "gradient", "curvature"), OWN[work.variant], strict=True))
-    loss = ValueLoss(net, nodes, config.loss.model_copy(update=weights))
+    loss = ValueLoss(net, nodes, config.value.loss.model_copy(update=weights))
     _fit(net, loss, work, generator)
     net.double()
     return lambda x, f: net(x[None], f[None])[0]

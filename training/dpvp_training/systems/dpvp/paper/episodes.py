@@ -16,7 +16,7 @@ from dpvp_training.envs.registry import load_problem
 from dpvp_training.systems.dpvp.paper.config import PaperConfig
 from dpvp_training.systems.dpvp.paper.nets import TrajectoryNet
 from dpvp_training.systems.dpvp.paper.solve import Ask, Solved, Sweep, solve
-from dpvp_training.systems.dpvp.paper.stages import Stages
+from dpvp_training.systems.dpvp.stages import Stages
 
 TRUTH = 0  # the episode of the held-out starts
 

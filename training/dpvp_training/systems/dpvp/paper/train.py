@@ -25,7 +25,7 @@ from dpvp_training.systems.dpvp.paper.config import PaperConfig, load_paper_conf
 from dpvp_training.systems.dpvp.paper.episodes import Episodes
 from dpvp_training.systems.dpvp.paper.fit import PublishedFit, SobolevLoss, TrajectoryLoss
 from dpvp_training.systems.dpvp.paper.nets import Mlp, ResidualValue, TrajectoryNet
-from dpvp_training.systems.dpvp.paper.stages import Stages
+from dpvp_training.systems.dpvp.stages import Stages
 
 if TYPE_CHECKING:
     from dpvp_training.systems.dpvp.cli import TrainArgs

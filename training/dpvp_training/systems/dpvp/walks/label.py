@@ -1,0 +1,124 @@
+"""Labels: what the planner of a walk meets in MuJoCo, solved to convergence. Runs in worker processes.
+
+Solves start infeasibly: from the plan that was followed until then, else from the reference of the problem. A state a
+little off another starts from the solution of that one.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import crocoddyl
+import numpy as np
+
+from dpvp.plan import Array, Plan
+from dpvp.scenario import load_scenario
+from dpvp.tasks.strides import heading
+from dpvp_training.envs.outing import Outings
+from dpvp_training.systems.dpvp.walks.config import LabelConfig, Stray
+from dpvp_training.systems.dpvp.walks.paths import Paths
+
+
+@dataclass(frozen=True)
+class Study:
+    """What workers do; hashable and light enough to be sent with every item.
+
+    Attributes:
+        scenario, overrides: for `load_scenario`.
+        config: outings and what of them is solved.
+    """
+
+    scenario: str
+    overrides: tuple[str, ...]
+    config: LabelConfig
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What came of an outing: paths that have converged, and the iterations of every solve; -1 where it did not."""
+
+    paths: Paths | None
+    iterations: tuple[int, ...]
+
+
+def label(study: Study, seed: tuple[int, ...]) -> Answer:
+    """Go on the outing that `seed` draws, and label what is met."""
+    return _labeller(study).answer(np.random.default_rng(seed))
+
+
+@functools.lru_cache(maxsize=2)
+def _labeller(study: Study) -> Labeller:
+    return Labeller(study)
+
+
+class Labeller:
+    """A robot on outings and the solver of its problems, built once a process."""
+
+    def __init__(self, study: Study) -> None:
+        """Load the scenario."""
+        scenario = load_scenario(study.scenario, study.overrides)
+        self._config, self._outings = study.config, Outings(scenario, study.config.outing)
+        self._task, planner = self._outings.task, scenario.config.planner
+        self._ocp = self._task.ocp(planner.horizon, planner.terminal.weights)
+        self._solver = crocoddyl.SolverFDDP(self._ocp.problem)
+        self._solver.th_stop = study.config.stop
+
+    def answer(self, rng: np.random.Generator) -> Answer:
+        """Label one outing."""
+        found = list[tuple[Paths | None, int]]()
+        for number, moment in enumerate(self._outings.moments(rng)):
+            if number % self._config.every:
+                continue
+            goal = self._task.later(moment.goal, moment.t)
+            self._ocp.aim(moment.x, goal)
+            found.append(self._solved(moment.x, goal, *self._shifted(moment.x, goal, moment.t, moment.previous)))
+            solution = np.array(self._solver.xs), np.array(self._solver.us)
+            if found[-1][0] is not None:
+                found.append(self._solved(self._off(moment.x, rng), goal, *solution))
+        for _ in range(self._config.at_rest):
+            x, goal = self._at_rest(rng)
+            self._ocp.aim(x, goal)
+            found.append(self._solved(x, goal, *self._by_reference(x, goal)))
+        parts = [path for path, _ in found if path is not None]
+        return Answer(Paths.joined(parts) if parts else None, tuple(iterations for _, iterations in found))
+
+    def _solved(self, x: Array, goal: Array, xs: Array, guess: Array) -> tuple[Paths | None, int]:
+        """Solve from the (nx,) state `x`, starting at states (T+1, nx), the first of which it replaces, and controls."""
+        ocp, solver = self._ocp, self._solver
+        ocp.aim(x, goal)
+        if not solver.solve([x, *xs[1:]], list(guess), self._config.iterations, False, np.nan):
+            ocp.mend()
+            return None, -1
+        steps = np.array([ocp.state.diff(x, after) for after in list(solver.xs)[1:]], np.float32)
+        us = np.array(solver.us, np.float32)
+        path = Paths(x[None], goal[None], steps[None], us[None], np.array([solver.cost]))
+        return path, int(solver.iter)
+
+    def _shifted(self, x: Array, goal: Array, t: float, previous: Plan | None) -> tuple[Array, Array]:
+        if previous is None:
+            return self._by_reference(x, goal)
+        xs, us, _ = previous.shifted(t, self._ocp.first_dt)
+        return xs, us
+
+    def _by_reference(self, x: Array, goal: Array) -> tuple[Array, Array]:
+        """Return what the nodes refer to, and the torques that carry the posture on each node's feet."""
+        horizon = self._ocp.horizon
+        us = np.array([self._ocp.gravity(x, node) for node in range(horizon)])
+        return self._task.reference(x, goal, horizon).xs, us
+
+    def _at_rest(self, rng: np.random.Generator) -> tuple[Array, Array]:
+        """Draw a robot at rest that is to set off, or to go on standing."""
+        x, phase = self._task.sample_start(rng), rng.uniform(0.0, 2.0 * np.pi)
+        goal = self._task.check_goal([phase, *self._outings.command(rng), heading(x)[0]])
+        return x, self._task.later(goal, 0.0)
+
+    def _off(self, x: Array, rng: np.random.Generator) -> Array:
+        """Draw a state (nx,) a little off `x`."""
+        stray, nu = self._config.stray, self._task.robot.nu
+        sizes = np.repeat(_deviations(stray), [3, 3, nu, 3, 3, nu])
+        return np.array(self._ocp.state.integrate(x, sizes * rng.normal(size=len(sizes))))
+
+
+def _deviations(stray: Stray) -> list[float]:
+    return [0.0, stray.tilt, stray.joints, stray.speed, stray.turn, stray.joint_speed]
