@@ -11,7 +11,7 @@ from dpvp.planning.mailbox import Record
 
 STATUSES = list(PlanStatus)
 VERDICTS = (None, *Verdict)
-GUESSES = ("hold", "shift", "policy")
+GUESSES = ("hold", "shift", "policy", "trajectory")
 READY, LOOK = b"r", b"l"  # what the two sides say on their socket
 
 

@@ -28,13 +28,12 @@ from dpvp.tasks.strides import heading
 from dpvp.tasks.walk import WalkTask
 from dpvp.worlds.mujoco import MujocoWorld
 
-FIRST_ITERATIONS = 20  # the first plan has no plan before it to improve on
 PUSH = 0.2  # s
 SHORTLY = 0.1  # s after an event that states are still told to come from it
 FALLEN = 0.5  # of its height, or of the cosine of its tilt, where a robot has fallen
 STILL, STRAIGHT = 0.2, 0.3  # shares of the commands that are to stand, and to go forwards only
 
-Since = Literal["start", "command", "push", "walk"]
+Since = Literal["start", "lost", "command", "push", "walk"]
 
 
 class OutingConfig(Config):
@@ -43,6 +42,8 @@ class OutingConfig(Config):
     seconds: float = Field(2.0, gt=0, description="length; the command changes around the middle")
     push: float = Field(80.0, ge=0, description="largest force on the base, for 0.2 s in half of them, N")
     floor: float = Field(0.02, ge=0, description="the floor under a foot is higher or lower by up to this, m")
+    first: int = Field(20, gt=0, description="iterations of a plan that has none before it to improve on")
+    lost: int = Field(0, ge=0, description="times on the way at which the last plan is lost to the planner")
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +73,7 @@ class _Events:
     change: float
     push: Array
     push_at: float
+    lost: frozenset[int]
 
 
 class Outings:
@@ -82,7 +84,7 @@ class Outings:
         assert isinstance(scenario.task, WalkTask)
         self.task, self._config, self._rates = scenario.task, config, scenario.config.rates
         planning = build_planning(scenario)
-        self._first = replace(planning, budget=Budget(FIRST_ITERATIONS))
+        self._first = replace(planning, budget=Budget(config.first))
         self._planning = replace(planning, budget=Budget(scenario.config.planner.iterations))
         self._timing = FeedbackTiming(0.0, scenario.config.feedback.velocity_filter)
         self._world = MujocoWorld(self.task.robot, 1.0 / self._rates.feedback)
@@ -104,6 +106,7 @@ class Outings:
             if self._fallen(x):
                 return
             goal = self.task.commanded(goal, events.commands[int(t >= events.change)], x, t)
+            plan = None if number in events.lost else plan
             yield Moment(t, x, goal, plan, self._since(number, t, events))
             plan = (self._planning if plan else self._first).plan(x, goal, t, plan)
             self._uneven(x, self.task.later(goal, t), rng)
@@ -127,7 +130,10 @@ class Outings:
         force = rng.uniform(0.0, self._config.push) * float(rng.random() < 0.5)
         push = force * np.array([np.cos(angle), np.sin(angle), 0.0])
         commands = self.command(rng), self.command(rng)
-        return _Events(commands, rng.uniform(0.4, 0.6) * seconds, push, rng.uniform(0.2, 0.8) * seconds)
+        change, push_at = rng.uniform(0.4, 0.6) * seconds, rng.uniform(0.2, 0.8) * seconds
+        plans = round(seconds * self._rates.plan)
+        lost = rng.choice(np.arange(1, plans), self._config.lost, replace=False) if self._config.lost else ()
+        return _Events(commands, change, push, push_at, frozenset(int(number) for number in lost))
 
     def command(self, rng: np.random.Generator) -> Array:
         """Draw a command: none, forwards only, or anything that the gait can do."""
@@ -154,6 +160,8 @@ class Outings:
     def _since(self, number: int, t: float, events: _Events) -> Since:
         if number == 0:
             return "start"
+        if number in events.lost:
+            return "lost"
         if events.push.any() and events.push_at < t < events.push_at + PUSH + SHORTLY:
             return "push"
         return "command" if events.change <= t < events.change + SHORTLY else "walk"

@@ -96,3 +96,27 @@ def _draw_histograms(axis: Axes, rows: list[Any], key: str, counts: str) -> None
     axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} %"))
     axis.grid(visible=False, axis="x")
     axis.legend(loc="upper right")
+
+
+def draw_starts(content: Mapping[str, Any], file: Path) -> None:
+    """Draw how many plans of a walk are done after how many iterations, a panel for each criterion."""
+    colours = {"hold": ORANGE, "reference": GREEN, "trajectory": BLUE, "shift": FAINT}
+    rows = [row for row in content["rows"] if row["since"] == "anything"]
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(11.0, 3.9))
+        title = f"{content['conditions']['task']}: iterations of a plan, T={content['conditions']['horizon']}"
+        figure.suptitle(title, x=0.012, ha="left", fontsize=12.5, fontweight="bold")
+        panels = {"all_enough": "until within 1 % of the optimum", "all": "until the solver stops"}
+        for axis, (key, text) in zip(figure.subplots(1, 2, sharey=True), panels.items(), strict=True):
+            for row in rows:
+                counts = np.sort(row[key])
+                shares = 100.0 * np.arange(len(counts) + 1) / row["count"]
+                label = f"{row['guess']}: mean {np.mean(counts):.1f}"
+                axis.step([0.5, *counts], shares, where="post", color=colours[row["guess"]], label=label)
+            axis.set(title=text, xscale="log", xlabel="iterations", xlim=(0.5, 150.0))
+            axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axis.legend(loc="lower right")
+        axes = figure.axes
+        axes[0].set_ylabel("share of the plans [%]")
+        save_png(figure, file)

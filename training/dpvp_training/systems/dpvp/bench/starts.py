@@ -1,7 +1,8 @@
-"""Study: where plans of a walk start. What guesses cost, how soon they converge, and what walks are like with them.
+"""Study: where plans of a walk start. How soon guesses converge, and what walks are like whose plans get lost.
 
-States are those of outings in MuJoCo that nothing was learned from: on the way, after a new command, in a push, and at
-the start, which also stands for every plan that has none before it.
+States are those of outings in MuJoCo that nothing was learned from: at the start, on the way, after a new command and
+in a push. Guesses are compared at the same states; see `dpvp_training.systems.dpvp.walks.starts`. Then whole outings
+follow with one iteration a plan, also for plans that have none before them: the first, and some on the way.
 """
 
 from __future__ import annotations
@@ -21,16 +22,14 @@ from dpvp.learned.artifact import artifact_folder
 from dpvp.scenario import load_scenario
 from dpvp_training.core.executor import LocalExecutor
 from dpvp_training.envs.outing import OutingConfig, Outings
+from dpvp_training.systems.dpvp.bench.pictures import draw_starts
 from dpvp_training.systems.dpvp.bench.report import Results, new_progress, output, spread
-from dpvp_training.systems.dpvp.starts import SHARE, Outcome, Setting, Start, measure, of
+from dpvp_training.systems.dpvp.walks.starts import GUESSES, SHARE, Outcome, Setting, Start, measure, of
 
-GUESSES = ("hold", "shift", "policy", "without", "best")
-SINCE = ("start", "command", "push", "walk")
-WAYS = {
-    f"{name}{end}": (f"planner.guesses=[{name}]", *more)
-    for end, more in {"": (), "; T=10": ("planner.horizon=10",)}.items()
-    for name in ("shift", "shift, policy")
-}
+EVERYWHERE = "anything"
+SINCE = (EVERYWHERE, "start", "command", "push", "walk")
+WAYS = {name: f"planner.guesses=[{name}]" for name in ("shift", "shift, trajectory")}
+AFTER = 10  # plans from one that has none before it on, whose cost is compared
 
 
 @dataclass(frozen=True)
@@ -41,13 +40,15 @@ class Args:
     """Scenario."""
     artifact: str | None = None
     """Artifact; that with the scenario's name if absent."""
-    outings: int = 30
+    outings: int = 24
     """On which guesses are compared."""
-    every: int = 5
-    """Of so many plans of an outing one is looked at."""
-    loops: int = 30
+    every: int = 10
+    """Of so many plans of an outing one is looked at, and the first ones after something has happened."""
+    loops: int = 40
     """Outings with each choice of guesses, from start to end."""
-    seconds: float = 4.0
+    lost: int = 4
+    """Plans that get lost on each of these."""
+    seconds: float = 2.0
     """Length of an outing."""
     push: float = 80.0
     """Largest push, N."""
@@ -70,49 +71,62 @@ class _Way:
 
 def run(args: Args) -> int:
     """Measure; exit code 0."""
-    folder = artifact_folder(args.artifact or args.task).resolve()
+    folder, file = artifact_folder(args.artifact or args.task).resolve(), output(args.json, "starts", args.task)
     outing = OutingConfig(seconds=args.seconds, push=args.push)
-    conditions: dict[str, Any] = {"task": args.task, "horizon": load_scenario(args.task).config.planner.horizon}
-    conditions |= {"outings": args.outings, "loops": args.loops, "seed": args.seed} | outing.model_dump()
-    results = Results(output(args.json, "starts", args.task), "starts", conditions)
+    horizon = load_scenario(args.task).config.planner.horizon
+    names = "outings", "every", "loops", "lost", "seconds", "push", "seed"
+    results = Results(
+        file, "starts", {"task": args.task, "horizon": horizon} | {name: getattr(args, name) for name in names}
+    )
     with LocalExecutor(args.workers) as executor, new_progress() as progress:
         setting = Setting(args.task, (), folder, outing, args.every)
         seeds = [(args.seed, 1, k) for k in range(args.outings)]
         found = spread(executor, progress, "guesses", functools.partial(measure, setting), seeds)
-        starts = [start for several in found for start in several]
-        for since in SINCE:
-            for guess in GUESSES:
-                if pairs := of(starts, guess, since):
-                    results.add({"since": since, "guess": guess} | _summed(pairs))
-        loops = []
-        for name, changes in WAYS.items():
-            way = _Way(args.task, (f"artifact={folder}", *changes), outing)
+        for row in rows_of([start for several in found for start in several]):
+            results.add(row)
+        outing, loops = outing.model_copy(update={"first": 1, "lost": args.lost}), []
+        for name, guesses in WAYS.items():
+            way = _Way(args.task, (f"artifact={folder}", guesses), outing)
             items = [(way, (args.seed, 2, k)) for k in range(args.loops)]
-            loops.append({"guesses": name} | _walked(spread(executor, progress, f"walks with {name}", _walk, items)))
+            loops.append({"guesses": name} | _summed(spread(executor, progress, f"walks with {name}", _walk, items)))
     results.set("loops", loops)
+    draw_starts(results.content, file.with_suffix(".png"))
     Console().print(_table(results.content))
     return 0
 
 
-def _summed(pairs: Sequence[tuple[Start, Outcome]]) -> dict[str, Any]:
-    """Return the figures of one guess."""
-    ratios = {key: [getattr(one, key) / start.optimum for start, one in pairs] for key in ("cost", "improved")}
+def rows_of(starts: Sequence[Start]) -> list[dict[str, Any]]:
+    """Return the figures of every guess after everything that happened."""
+    rows = []
+    for since in SINCE:
+        for guess in GUESSES:
+            if pairs := of(starts, guess, None if since == EVERYWHERE else since):
+                rows.append({"since": since, "guess": guess} | _figures(pairs))
+    return rows
+
+
+def _figures(pairs: Sequence[tuple[Start, Outcome]]) -> dict[str, Any]:
+    ratios = {key: [getattr(one, key) / start.optimum for start, one in pairs] for key in ("cost", "first")}
     solved = [one for _, one in pairs if np.isfinite(one.converged)]
+    enough = [one for one in solved if one.enough >= 0]
     return {
         "count": len(pairs),
         **{f"{key}_ratio": _quantiles(values) for key, values in ratios.items()},
         "iterations": _quantiles([one.iterations for one in solved]),
-        "enough": _quantiles([one.enough for one in solved if one.enough >= 0]),
-        "poorer": sum(one.converged > (1.0 + SHARE) * start.optimum for start, one in pairs),
-        "policy_wins": sum(one.guess == "policy" for _, one in pairs),
-        **{key: _quantiles([getattr(one, key) for one in solved]) for key in ("guess_ms", "solve_ms")},
+        "enough": _quantiles([one.enough for one in enough]),
+        "total_ms": _quantiles([one.guess_ms + one.solve_ms for one in solved]),
+        "enough_ms": _quantiles([one.enough_ms for one in enough]),
+        "guess_ms": _quantiles([one.guess_ms for _, one in pairs]),
+        "poorer": sum(not one.converged <= (1.0 + SHARE) * start.optimum for start, one in pairs),
+        "all": [one.iterations for one in solved],
+        "all_enough": [one.enough for one in enough],
     }
 
 
 def _quantiles(values: Sequence[float]) -> dict[str, float]:
     array = np.asarray(values, dtype=np.float64)
     if not len(array):
-        return {"mean": np.nan, "median": np.nan, "p90": np.nan}
+        return dict.fromkeys(("mean", "median", "p90"), np.nan)
     return {
         "mean": float(np.mean(array)),
         "median": float(np.median(array)),
@@ -123,24 +137,24 @@ def _quantiles(values: Sequence[float]) -> dict[str, float]:
 def _walk(item: tuple[_Way, tuple[int, ...]]) -> dict[str, Any]:
     """Go on one outing from start to end."""
     way, seed = item
-    outings = _outings(way)
-    task, plans, errors, last = outings.task, [], [], 0.0
+    outings, plans, errors, last = _outings(way), [], [], 0.0
+    cold: dict[int, None] = {}  # plans that have none before them
     for moment in outings.moments(np.random.default_rng(seed)):
         plans += [] if moment.previous is None else [moment.previous]
-        if moment.since == "walk":
-            errors.append(task.error(moment.x, moment.goal))
+        if moment.previous is None:
+            cold[len(plans)] = None
+        errors.append(outings.task.error(moment.x, moment.goal))
         last = moment.t
-    later = plans[1:]
+    made = [k for k in made]
+    after = [plan.cost for first in made for plan in plans[first : first + AFTER]]
     return {
-        "upright": last > way.outing.seconds - 2.0 * task.dt,
+        "upright": last > way.outing.seconds - 2.0 * outings.task.dt,
         "error": float(np.sqrt(np.mean(np.square(errors)))),
-        "cost": float(np.median([plan.cost for plan in later])),
-        "mean_cost": float(np.mean([min(plan.cost, 1e3) for plan in later])),
-        "guesses": dict(Counter(plan.guess for plan in later)),
-        "unusable": sum(not plan.status.usable for plan in later),
-        "refused": sum(plan.advice.policy_refused for plan in later),
-        "guess_ms": float(np.median([1e3 * plan.timings.guess for plan in later])),
-        "plan_ms": float(np.median([1e3 * plan.timings.total for plan in later])),
+        "first": [plans[k].cost for k in made],
+        "after": after,
+        "guesses": dict(Counter(plans[k].guess for k in made)),
+        "unusable": sum(not plan.status.usable for plan in plans),
+        "cold_ms": [1e3 * plans[k].timings.total for k in made],
     }
 
 
@@ -149,25 +163,24 @@ def _outings(way: _Way) -> Outings:
     return Outings(load_scenario(way.scenario, way.overrides), way.outing)
 
 
-def _walked(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _summed(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     guesses: Counter[str] = sum((Counter(one["guesses"]) for one in found), Counter())
-    means = ("error", "cost", "mean_cost", "guess_ms", "plan_ms")
+    every = {key: [value for one in found for value in one[key]] for key in ("first", "after", "cold_ms")}
     return {
         "outings": len(found),
         "upright": sum(one["upright"] for one in found),
-        **{key: float(np.mean([one[key] for one in found if one["upright"]])) for key in means},
-        "guesses_won": dict(guesses),
-        **{key: sum(one[key] for one in found) for key in ("unusable", "refused")},
+        "error": _quantiles([one["error"] for one in found]),
+        **{key: _quantiles(values) for key, values in every.items()},
+        "cold_guesses": dict(guesses),
+        "unusable": sum(one["unusable"] for one in found),
     }
 
 
 def _table(content: Mapping[str, Any]) -> Table:
     table = Table(title=f"{content['conditions']['task']}: guesses beside the optimum")
-    for column in ("after", "guess", "plans", "cost", "after one iteration", "iterations", "guess [ms]", "solve [ms]"):
+    for column in ("after", "guess", "plans", "first iteration", "until it stops", "within 1 %", "[ms]"):
         table.add_column(column, justify="left" if column in ("after", "guess") else "right")
     for row in content["rows"]:
-        figures = [f"{row[key]['median']:.2f}" for key in ("cost_ratio", "improved_ratio")]
-        figures += [f"{row['iterations']['mean']:.1f}"]
-        figures += [f"{row[key]['median']:.1f}" for key in ("guess_ms", "solve_ms")]
-        table.add_row(row["since"], row["guess"], str(row["count"]), *figures)
+        figures = [f"{row['first_ratio']['median']:.2f}", *(f"{row[key]['mean']:.1f}" for key in ("iterations", "enough"))]
+        table.add_row(row["since"], row["guess"], str(row["count"]), *figures, f"{row['enough_ms']['mean']:.1f}")
     return table

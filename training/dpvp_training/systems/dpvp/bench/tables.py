@@ -14,6 +14,7 @@ from dpvp_training.core.checkpoint import written
 from dpvp_training.systems.dpvp.bench.ablation import ERRORS, OWN, PUBLISHED
 
 PAGE = "README.md"
+_COUNTED = ("iterations", "enough")
 END = {"value": "learned value", "zero": "none"}
 
 
@@ -163,25 +164,24 @@ def _tracking(content: dict[str, Any]) -> Iterator[str]:
 def _starts(content: dict[str, Any]) -> Iterator[str]:
     rows = []
     for row in content["rows"]:
-        ratios = [f"{row[key]['median']:.3g} / {row[key]['p90']:.3g}" for key in ("cost_ratio", "improved_ratio")]
-        counts = [f"{row[key]['mean']:.1f} / {row[key]['p90']:.0f}" for key in ("iterations", "enough")]
-        clock = [f"{row[key]['median']:.1f}" for key in ("guess_ms", "solve_ms")]
-        rows.append([row["since"], row["guess"], str(row["count"]), *ratios, *counts, *clock, str(row["poorer"])])
-    head = "after", "guess", "plans", "cost beside the optimum: median / p90", "after one iteration"
-    until = "iterations until it stops: mean / p90", "until within 1 %", "guess [ms]", "solve [ms]", "poorer optimum"
-    yield from _table([*head, *until], rows)
-    yield ""
-    yield "`without` is the cheapest guess but the policy, `best` the cheapest of all."
-    yield ""
+        first = f"{row['first_ratio']['median']:.3g} / {row['first_ratio']['p90']:.3g}"
+        counts = [f"{row[key]['mean']:.1f} / {row[key]['median']:.0f} / {row[key]['p90']:.0f}" for key in _COUNTED]
+        clock = [f"{row[key]['mean']:.1f}" for key in ("total_ms", "enough_ms")]
+        rows.append([row["since"], row["guess"], str(row["count"]), first, *counts, *clock, str(row["poorer"])])
+    head = "after", "guess", "plans", "cost after the first iteration, beside the optimum: median / p90"
+    until = "iterations until it stops: mean / median / p90", "until within 1 %", "time until it stops [ms]"
+    yield from _table([*head, *until, "until within 1 % [ms]", "not the best optimum"], rows)
+    yield from ("", "Times are means, with that of the guess.", "")
     loops = []
     for row in content["loops"]:
-        won = ", ".join(f"{name} {count}" for name, count in sorted(row["guesses_won"].items()))
-        figures = [f"{row[key]:.3f}" for key in ("error", "cost", "mean_cost")]
-        clock = [f"{row[key]:.1f}" for key in ("guess_ms", "plan_ms")]
-        upright = f"{row['upright']} of {row['outings']}"
-        loops.append([row["guesses"], upright, *figures, won, str(row["unusable"]), *clock])
-    columns = "guesses", "upright", "rms error [m/s]", "cost of a plan: median", "mean", "guesses that won"
-    yield from _table([*columns, "unusable plans", "guess [ms]", "plan [ms]"], loops)
+        won = ", ".join(f"{name} {count}" for name, count in sorted(row["cold_guesses"].items()))
+        figures = [f"{row[key]['median']:.3g} / {row[key]['p90']:.3g}" for key in ("first", "after")]
+        upright, error = f"{row['upright']} of {row['outings']}", f"{row['error']['mean']:.3f}"
+        clock = f"{row['cold_ms']['median']:.1f}"
+        loops.append([row["guesses"], upright, error, *figures, won, str(row["unusable"]), clock])
+    columns = "guesses", "upright", "rms error [m/s]", "cost of plans without one before: median / p90"
+    more = "of these and the nine after", "their guesses", "unusable plans", "time of such a plan [ms]"
+    yield from _table([*columns, *more], loops)
 
 
 def _seconds(value: float | None) -> str:
