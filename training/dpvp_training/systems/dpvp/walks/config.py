@@ -24,10 +24,10 @@ class Stray(Config):
 class LabelConfig(Config):
     """What is solved."""
 
-    outings: int = Field(300, gt=1)
+    outings: int = Field(200, gt=1)
     outing: OutingConfig = OutingConfig()
-    every: int = Field(2, gt=0, description="of so many plans of an outing one is solved, from two states")
-    at_rest: int = Field(20, ge=0, description="problems per outing that begin with a robot at rest")
+    every: int = Field(3, gt=0, description="of so many plans of an outing one is solved, from two states")
+    at_rest: int = Field(10, ge=0, description="robots at rest per outing, from two states each, too")
     stray: Stray = Stray()
     stop: float = Field(1e-6, gt=0, description="expected decrease of the cost at which a solve ends")
     iterations: int = Field(150, gt=0, description="of a solve; one that needs more is thrown away")

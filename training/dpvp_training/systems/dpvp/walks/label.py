@@ -19,6 +19,8 @@ from dpvp_training.envs.outing import Outings
 from dpvp_training.systems.dpvp.walks.config import LabelConfig, Stray
 from dpvp_training.systems.dpvp.walks.paths import Paths
 
+OTHER = 0.5  # share of the second problems that have another command
+
 
 @dataclass(frozen=True)
 class Study:
@@ -68,20 +70,26 @@ class Labeller:
         """Label one outing."""
         found = list[tuple[Paths | None, int]]()
         for number, moment in enumerate(self._outings.moments(rng)):
-            if number % self._config.every:
-                continue
-            goal = self._task.later(moment.goal, moment.t)
-            self._ocp.aim(moment.x, goal)
-            found.append(self._solved(moment.x, goal, *self._shifted(moment.x, goal, moment.t, moment.previous)))
-            solution = np.array(self._solver.xs), np.array(self._solver.us)
-            if found[-1][0] is not None:
-                found.append(self._solved(self._off(moment.x, rng), goal, *solution))
+            if number % self._config.every == 0:
+                goal = self._task.later(moment.goal, moment.t)
+                found += self._both(moment.x, goal, self._shifted(moment.x, goal, moment.t, moment.previous), rng)
         for _ in range(self._config.at_rest):
-            x, goal = self._at_rest(rng)
-            self._ocp.aim(x, goal)
-            found.append(self._solved(x, goal, *self._by_reference(x, goal)))
+            x, phase = self._task.sample_start(rng), rng.uniform(0.0, 2.0 * np.pi)
+            goal = self._commanded(x, phase, rng)
+            found += self._both(x, goal, self._by_reference(x, goal), rng)
         parts = [path for path, _ in found if path is not None]
         return Answer(Paths.joined(parts) if parts else None, tuple(iterations for _, iterations in found))
+
+    def _both(
+        self, x: Array, goal: Array, guess: tuple[Array, Array], rng: np.random.Generator
+    ) -> list[tuple[Paths | None, int]]:
+        """Solve from a state, and from one a little off it, half the time with another command."""
+        found = [self._solved(x, goal, *guess)]
+        if found[0][0] is not None:
+            solution, off = (np.array(self._solver.xs), np.array(self._solver.us)), self._off(x, rng)
+            goal = self._commanded(off, goal[0], rng) if rng.random() < OTHER else goal
+            found.append(self._solved(off, goal, *solution))
+        return found
 
     def _solved(self, x: Array, goal: Array, xs: Array, guess: Array) -> tuple[Paths | None, int]:
         """Solve from the (nx,) state `x`, starting at states (T+1, nx), the first of which it replaces, and controls."""
@@ -96,22 +104,24 @@ class Labeller:
         return path, int(solver.iter)
 
     def _shifted(self, x: Array, goal: Array, t: float, previous: Plan | None) -> tuple[Array, Array]:
+        """Return the plan that was followed until time `t`, s, from then on."""
         if previous is None:
             return self._by_reference(x, goal)
+        self._ocp.aim(x, goal)
         xs, us, _ = previous.shifted(t, self._ocp.first_dt)
         return xs, us
 
     def _by_reference(self, x: Array, goal: Array) -> tuple[Array, Array]:
         """Return what the nodes refer to, and the torques that carry the posture on each node's feet."""
         horizon = self._ocp.horizon
+        self._ocp.aim(x, goal)
         us = np.array([self._ocp.gravity(x, node) for node in range(horizon)])
         return self._task.reference(x, goal, horizon).xs, us
 
-    def _at_rest(self, rng: np.random.Generator) -> tuple[Array, Array]:
-        """Draw a robot at rest that is to set off, or to go on standing."""
-        x, phase = self._task.sample_start(rng), rng.uniform(0.0, 2.0 * np.pi)
+    def _commanded(self, x: Array, phase: float, rng: np.random.Generator) -> Array:
+        """Return the goal of a robot in the (nx,) state `x` to which another command is given."""
         goal = self._task.check_goal([phase, *self._outings.command(rng), heading(x)[0]])
-        return x, self._task.later(goal, 0.0)
+        return self._task.later(goal, 0.0)
 
     def _off(self, x: Array, rng: np.random.Generator) -> Array:
         """Draw a state (nx,) a little off `x`."""

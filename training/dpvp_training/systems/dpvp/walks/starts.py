@@ -4,11 +4,11 @@ At some plans of an outing every guess is improved until the solver has converge
 optimum. The guesses:
 
     hold          the torques that carry the posture, simulated: what the planner does without another guess
-    reference     what the nodes refer to, made consistent by a step of Newton's method; nothing is learned
+    reference     what the nodes refer to, made consistent as `dpvp.planning.solve.Linearised` does; nothing is learned
     trajectory    the learned prediction, made consistent in the same way
     shift         the plan before, where there is one
 
-The step of Newton's method takes as long as an iteration of the solver and counts as one.
+To make a guess consistent takes about as long as an iteration of the solver and counts as one.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from dpvp.learned.artifact import load_artifact
 from dpvp.learned.contract import Metric
 from dpvp.learned.trajectory import Trajectory
 from dpvp.plan import Array
-from dpvp.planning.guess import Guess, HoldGuess, ShiftGuess, simulated
-from dpvp.planning.solve import NewtonStep
+from dpvp.planning.guess import Guess, HoldGuess, ShiftGuess
+from dpvp.planning.solve import Linearised
 from dpvp.planning.trajectory_guess import TrajectoryGuess
 from dpvp.scenario import load_scenario
 from dpvp_training.envs.outing import Moment, OutingConfig, Outings
@@ -109,7 +109,7 @@ class StartBench:
         self._every, self._outings = setting.every, Outings(scenario, setting.outing)
         self._task, planner = self._outings.task, scenario.config.planner
         self._ocp = self._task.ocp(planner.horizon, planner.terminal.weights)
-        self._solver, self._newton = crocoddyl.SolverFDDP(self._ocp.problem), NewtonStep(self._ocp)
+        self._solver, self._linearised = crocoddyl.SolverFDDP(self._ocp.problem), Linearised(self._ocp)
         trajectory = Trajectory(load_artifact(setting.artifact, self._task.robot, self._task), planner.horizon)
         self._learned = TrajectoryGuess(trajectory, self._ocp)
 
@@ -139,8 +139,7 @@ class StartBench:
     def _reference(self, x: Array, goal: Array) -> Guess | None:
         xs = self._task.reference(x, goal, self._ocp.horizon).xs
         us = np.array([self._ocp.gravity(x, node) for node in range(self._ocp.horizon)])
-        law = self._newton(np.concatenate([x[None], xs[1:]]), us)
-        return None if law is None else simulated("reference", self._ocp, x, law)
+        return self._linearised.guess("reference", np.concatenate([x[None], xs[1:]]), us)
 
     def _followed(self, name: str, source: Callable[[], Guess | None]) -> tuple[Outcome, Array, Array] | None:
         """Improve a guess; return also its costs after every iteration, from the guess on, and when they were known."""

@@ -1,0 +1,127 @@
+"""TrajectoryGuess and Linearised: a predicted plan of a walk becomes a consistent one, and only where there is none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from dpvp.errors import ConfigError
+from dpvp.plan import Plan
+from dpvp.planning.build import build_planning
+from dpvp.planning.check import PlanCheck
+from dpvp.planning.ddp import DdpPlanner
+from dpvp.planning.guess import HoldGuess, best_guess
+from dpvp.planning.planner import Budget
+from dpvp.planning.solve import Linearised
+from dpvp.planning.trajectory_guess import TrajectoryGuess
+from dpvp.robot import load_robot
+from dpvp.scenario import load_scenario
+from dpvp.tasks.ocp import Ocp
+from dpvp.tasks.task import TerminalWeights
+from dpvp.tasks.walk import WalkConfig, WalkTask
+
+Array = NDArray[np.float64]
+T = 12
+GOAL = np.array([0.3, 0.4, 0.0, 0.2, 0.0])
+
+
+class Predicted:
+    """What a `Trajectory` may say: always the same."""
+
+    def __init__(self, xs: Array, us: Array, *, inside: bool = True) -> None:
+        self._answer, self._inside = (xs, us), inside
+
+    def __call__(self, x: Array, goal: Array) -> tuple[Array, Array]:
+        return self._answer
+
+    def inside(self, x: Array, goal: Array) -> bool:
+        return self._inside
+
+
+@pytest.fixture(scope="module")
+def task() -> WalkTask:
+    return WalkTask(load_robot("go2"), WalkConfig())
+
+
+@pytest.fixture(scope="module")
+def ocp(task: WalkTask) -> Ocp:
+    return task.ocp(T, TerminalWeights(0.2, 0.01))
+
+
+@pytest.fixture(scope="module")
+def start(task: WalkTask) -> Array:
+    return task.sample_start(np.random.default_rng(0))
+
+
+@pytest.fixture(scope="module")
+def plan(ocp: Ocp, start: Array) -> Plan:
+    """The optimum."""
+    guess = best_guess([], ocp, start, GOAL, 0.0, None)
+    return DdpPlanner(ocp, PlanCheck(None)).plan(start, GOAL, 0.0, guess, Budget(100))
+
+
+@pytest.fixture
+def aimed(ocp: Ocp, start: Array) -> Ocp:
+    ocp.aim(start, GOAL)
+    return ocp
+
+
+def blurred(plan: Plan, ocp: Ocp, size: float) -> tuple[Array, Array]:
+    """The states and controls of `plan` with errors: no longer does one state follow from the other."""
+    rng, state = np.random.default_rng(1), ocp.state
+    steps = size * rng.normal(size=(len(plan.us), state.ndx)) * np.repeat([1.0, 5.0], state.nv)
+    xs = [plan.xs[0], *(state.integrate(x, step) for x, step in zip(plan.xs[1:], steps, strict=True))]
+    return np.array(xs), plan.us + 20.0 * size * rng.normal(size=plan.us.shape)
+
+
+def propose(guess: TrajectoryGuess, ocp: Ocp, x: Array, t: float = 0.0, previous: Plan | None = None) -> Any:
+    return guess.propose(ocp, x, GOAL, t, previous)
+
+
+def source(ocp: Ocp, xs: Array, us: Array, *, inside: bool = True) -> TrajectoryGuess:
+    return TrajectoryGuess(Predicted(xs, us, inside=inside), ocp)  # type: ignore[arg-type]
+
+
+def test_the_optimum_leads_to_itself(aimed: Ocp, plan: Plan) -> None:
+    guess = Linearised(aimed).guess("again", plan.xs, plan.us)
+    assert guess is not None
+    assert guess.cost == pytest.approx(plan.cost, rel=1e-6)
+    np.testing.assert_allclose(guess.us, plan.us, atol=1e-3)
+
+
+def test_a_blurred_prediction_becomes_a_plan_that_is_nearly_the_best(aimed: Ocp, plan: Plan, start: Array) -> None:
+    xs, us = blurred(plan, aimed, 0.003)
+    assert aimed.gap(xs, us) > 0.01
+    guess = propose(source(aimed, xs, us), aimed, start)
+    assert guess.name == "trajectory"
+    assert aimed.gap(guess.xs, guess.us) < 1e-9
+    assert guess.cost == pytest.approx(aimed.cost(guess.xs, guess.us), rel=1e-9)
+    assert plan.cost <= guess.cost * (1.0 + 1e-9)
+    assert guess.cost < 1.2 * plan.cost
+    hold = HoldGuess().propose(aimed, start, GOAL, 0.0, None)
+    assert hold is not None
+    assert guess.cost < 0.5 * hold.cost
+
+
+def test_is_silent_outside_its_range_and_where_a_plan_goes_on(aimed: Ocp, plan: Plan, start: Array) -> None:
+    assert propose(source(aimed, plan.xs, plan.us, inside=False), aimed, start) is None
+    known = source(aimed, plan.xs, plan.us)
+    assert propose(known, aimed, start, 0.1, plan) is None
+    assert propose(known, aimed, start, plan.end, plan) is not None
+
+
+def test_a_prediction_that_is_no_number_is_no_guess_and_spoils_nothing(aimed: Ocp, plan: Plan, start: Array) -> None:
+    us = plan.us.copy()
+    us[3] = np.nan
+    guess = propose(source(aimed, plan.xs, us), aimed, start)
+    assert guess is None or not np.isfinite(guess.cost)
+    again = propose(source(aimed, plan.xs, plan.us), aimed, start)
+    assert again.cost == pytest.approx(plan.cost, rel=1e-4)
+
+
+def test_a_scenario_without_an_artifact_cannot_ask_for_it() -> None:
+    with pytest.raises(ConfigError, match=r"planner\.guesses.*trajectory.*needs `artifact:` with a trajectory head"):
+        build_planning(load_scenario("quadruped_walk", ("planner.guesses=[shift, trajectory]", "artifact=null")))
