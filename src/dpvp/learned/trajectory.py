@@ -24,7 +24,10 @@ class Trajectory:
         self._ranges, self._horizon = artifact.ranges, horizon
         if artifact.contract.horizon < horizon:
             raise ConfigError(
-                artifact.folder / FILE, "horizon", artifact.contract.horizon, f"must be at least the planner's {horizon}"
+                artifact.folder / FILE,
+                "horizon",
+                artifact.contract.horizon,
+                f"must be at least the planner's {horizon}",
             )
 
     def __call__(self, x: Array, goal: Array) -> tuple[Array, Array]:

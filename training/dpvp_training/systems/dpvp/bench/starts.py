@@ -181,6 +181,9 @@ def _table(content: Mapping[str, Any]) -> Table:
     for column in ("after", "guess", "plans", "first iteration", "until it stops", "within 1 %", "[ms]"):
         table.add_column(column, justify="left" if column in ("after", "guess") else "right")
     for row in content["rows"]:
-        figures = [f"{row['first_ratio']['median']:.2f}", *(f"{row[key]['mean']:.1f}" for key in ("iterations", "enough"))]
+        figures = [
+            f"{row['first_ratio']['median']:.2f}",
+            *(f"{row[key]['mean']:.1f}" for key in ("iterations", "enough")),
+        ]
         table.add_row(row["since"], row["guess"], str(row["count"]), *figures, f"{row['enough_ms']['mean']:.1f}")
     return table
