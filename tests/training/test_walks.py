@@ -219,7 +219,7 @@ def test_a_run_ends_with_an_artifact_that_starts_plans_anywhere(trained: Path, t
     assert (xs.shape, us.shape) == ((16, 37), (15, 12))
     np.testing.assert_array_equal(xs[0], here)
     np.testing.assert_array_equal(trajectory(there, goal)[1], us)
-    with pytest.raises(ConfigError, match="horizon.*20.*planner's 21"):
+    with pytest.raises(ConfigError, match=r"horizon.*20.*planner's 21"):
         Trajectory(artifact, 21)
 
 

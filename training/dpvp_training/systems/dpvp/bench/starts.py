@@ -8,6 +8,7 @@ follow with one iteration a plan, also for plans that have none before them: the
 from __future__ import annotations
 
 import functools
+import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -97,12 +98,9 @@ def run(args: Args) -> int:
 
 def rows_of(starts: Sequence[Start]) -> list[dict[str, Any]]:
     """Return the figures of every guess after everything that happened."""
-    rows = []
-    for since in SINCE:
-        for guess in GUESSES:
-            if pairs := of(starts, guess, None if since == EVERYWHERE else since):
-                rows.append({"since": since, "guess": guess} | _figures(pairs))
-    return rows
+    keys = itertools.product(SINCE, GUESSES)
+    found = [(since, guess, of(starts, guess, None if since == EVERYWHERE else since)) for since, guess in keys]
+    return [{"since": since, "guess": guess} | _figures(pairs) for since, guess, pairs in found if pairs]
 
 
 def _figures(pairs: Sequence[tuple[Start, Outcome]]) -> dict[str, Any]:
@@ -145,7 +143,7 @@ def _walk(item: tuple[_Way, tuple[int, ...]]) -> dict[str, Any]:
             cold[len(plans)] = None
         errors.append(outings.task.error(moment.x, moment.goal))
         last = moment.t
-    made = [k for k in made]
+    made = [k for k in cold if k < len(plans)]
     after = [plan.cost for first in made for plan in plans[first : first + AFTER]]
     return {
         "upright": last > way.outing.seconds - 2.0 * outings.task.dt,

@@ -7,7 +7,7 @@
        from the first, and the controls.
     3  It becomes the head `trajectory` of an artifact.
 
-There is no value: a walk costs for ever, so that no value is zero anywhere, which is what those of the own mode rest on.
+There is no value: a walk costs for ever, so that none is zero anywhere, which is what those of the own mode rest on.
 """
 
 from __future__ import annotations

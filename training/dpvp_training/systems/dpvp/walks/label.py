@@ -92,7 +92,7 @@ class Labeller:
         return found
 
     def _solved(self, x: Array, goal: Array, xs: Array, guess: Array) -> tuple[Paths | None, int]:
-        """Solve from the (nx,) state `x`, starting at states (T+1, nx), the first of which it replaces, and controls."""
+        """Solve from the (nx,) state `x`, beginning with states (T+1, nx), of which it is the first, and controls."""
         ocp, solver = self._ocp, self._solver
         ocp.aim(x, goal)
         if not solver.solve([x, *xs[1:]], list(guess), self._config.iterations, False, np.nan):

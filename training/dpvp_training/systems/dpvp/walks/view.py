@@ -9,7 +9,7 @@ In units of about one, for n feet, joints q and a period of N nodes:
     v, ω                             of the base in its own axes, m/s and rad/s
     v_x, v_y, ω                      commanded
     q - q_nominal, q̇ / 10            rad, rad/s
-    tick (N), rest                   which node of the period begins next (one of N is 1), and how much of a node is left
+    tick (N), rest                   which node of the period begins next (one of N is 1), and in how many nodes
 
 Nothing here reads the place of the base: what would cancel in theory would cost digits in single precision. Who stands
 when is a matter of the clock alone but for feet in the air and calm robots; see `dpvp.tasks.gait`.
