@@ -30,6 +30,7 @@ from dpvp_training.systems.dpvp.walks import walks
 from dpvp_training.systems.dpvp.walks.config import WalksConfig, load_walks_config
 from dpvp_training.systems.dpvp.walks.finish import finish
 from dpvp_training.systems.dpvp.walks.label import Study, label
+from dpvp_training.systems.dpvp.walks.mirror import Mirror
 from dpvp_training.systems.dpvp.walks.nets import PathGraph, PathLoss, PathNet, integrated
 from dpvp_training.systems.dpvp.walks.paths import Paths
 from dpvp_training.systems.dpvp.walks.train import WalkTraining
@@ -177,6 +178,16 @@ def test_labels_are_solutions(ocp: Ocp, paths: Paths) -> None:
         found, gap = ocp.cost_and_gap(xs, us.astype(np.float64))
         assert gap < 1e-3
         assert found == pytest.approx(cost, rel=0.01, abs=0.01)
+
+
+def test_mirrored_labels_are_solutions_too(task: WalkTask, ocp: Ocp, paths: Paths) -> None:
+    mirror = Mirror(task)
+    mirrored, again = mirror(paths), mirror(mirror(paths))
+    for found, name in zip(again.arrays().values(), again.arrays(), strict=True):
+        apart = np.abs(found - paths.arrays()[name])
+        np.testing.assert_allclose(np.minimum(apart, np.abs(2.0 * np.pi - apart)), 0.0, atol=1e-6)
+    assert np.abs(mirrored.us - paths.us).max() > 1.0
+    test_labels_are_solutions(ocp, mirrored)
 
 
 def test_a_fit_comes_closer_to_the_labels(task: WalkTask, paths: Paths) -> None:

@@ -29,7 +29,7 @@ class LabelConfig(Config):
     every: int = Field(3, gt=0, description="of so many plans of an outing one is solved, from two states")
     at_rest: int = Field(10, ge=0, description="robots at rest per outing, from two states each, too")
     stray: Stray = Stray()
-    stop: float = Field(1e-6, gt=0, description="expected decrease of the cost at which a solve ends")
+    stop: float = Field(1e-3, gt=0, description="expected decrease of the cost at which a solve ends")
     iterations: int = Field(150, gt=0, description="of a solve; one that needs more is thrown away")
     chunk: int = Field(10, gt=0, description="outings whose labels are written together")
 

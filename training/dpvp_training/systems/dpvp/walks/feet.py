@@ -65,6 +65,14 @@ class Feet(nn.Module):
         return self.constant + torch.sin(angles) * self.by_sin + torch.cos(angles) * self.by_cos
 
 
+def joint_axes(robot: Robot) -> Array:
+    """Return the axes (nu, 3) of the joints, in the axes of the base where all of them are at zero."""
+    model, data = robot.model, robot.model.createData()
+    pinocchio.forwardKinematics(model, data, pinocchio.neutral(model))
+    first = data.oMi[1].rotation.T
+    return np.array([first @ data.oMi[joint].rotation @ _axis(model, joint) for joint in range(2, model.njoints)])
+
+
 def _axis(model: pinocchio.Model, joint: int) -> Array:
     data = model.joints[joint].createData()
     model.joints[joint].calc(data, pinocchio.neutral(model))

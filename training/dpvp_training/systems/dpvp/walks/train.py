@@ -22,6 +22,7 @@ from dpvp_training.systems.dpvp.stages import Stages
 from dpvp_training.systems.dpvp.walks.config import WalksConfig, load_walks_config
 from dpvp_training.systems.dpvp.walks.finish import finish
 from dpvp_training.systems.dpvp.walks.label import Answer, Study, label
+from dpvp_training.systems.dpvp.walks.mirror import Mirror
 from dpvp_training.systems.dpvp.walks.nets import PathLoss, PathNet
 from dpvp_training.systems.dpvp.walks.paths import Paths
 from dpvp_training.systems.dpvp.walks.view import View
@@ -77,6 +78,7 @@ class WalkTraining:
         fitted, held_out = paths.take(outing >= held), paths.take(outing < held)
         task, generator = load_scenario(self._name, config.problem).task, torch.Generator().manual_seed(config.seed)
         assert isinstance(task, WalkTask)
+        fitted = Paths.joined([fitted, Mirror(task)(fitted)])
         net = PathNet(View(task), fitted, config.net.width, config.net.depth, generator)
         how = FitConfig(epochs=config.epochs, batch=config.batch, rate=config.rate, average=0.0)
         fit = Fit(net, PathLoss(net, fitted), len(fitted), 1, how, generator)
