@@ -14,11 +14,15 @@ from dpvp_training.core.run import Arrays, RunFolder
 
 
 class Epochs(Protocol):
-    """A fit, such as `PublishedFit`."""
+    """A fit, such as `PublishedFit` or `dpvp_training.core.fit.Fit`."""
 
     net: nn.Module
     done: int
-    finished: bool
+
+    @property
+    def finished(self) -> bool:
+        """True when all epochs are done."""
+        ...
 
     def epoch(self) -> dict[str, float]:
         """Do one more epoch and return its losses."""

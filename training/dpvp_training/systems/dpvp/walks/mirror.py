@@ -30,7 +30,7 @@ class Mirror:
         hips, offsets, n = task.legs.hips, np.array(task.gait.offsets), len(task.robot.feet)
         apart = np.linalg.norm(hips[:, None] * PLACE[:2] - hips[None], axis=2)
         legs = apart.argmin(axis=1)
-        turns = np.abs((offsets[legs] - offsets - 0.5 + 0.5) % 1.0 - 0.5)
+        turns = np.abs((offsets[legs] - offsets) % 1.0 - 0.5)
         if apart.min(axis=1).max() > NEAR or turns.max() > NEAR:
             raise ValueError(f"{task.robot.name}: its sides differ, in their legs or in when they stand")
         joints = task.robot.nu // n
