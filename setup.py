@@ -13,7 +13,7 @@ from setuptools import find_packages, setup
 
 PACKAGE = "dpvp"
 SHARED_FOLDERS = ("launch", "config", "urdf")
-INTERFACES = ["COLCON_IGNORE", "README.md", "*/package.xml", "*/CMakeLists.txt", "*/msg/*.msg"]
+INTERFACES = ["COLCON_IGNORE", "README.md", "*/package.xml", "*/CMakeLists.txt", "*/msg/*.msg", "*/srv/*.srv"]
 
 
 def version() -> str:

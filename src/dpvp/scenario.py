@@ -116,7 +116,7 @@ class FeedbackConfig(Config):
 
 
 class SafetyConfig(Config):
-    """What guard and supervisor allow. Shares are of the limits in robot.yaml; scales are for first runs on hardware."""
+    """What guard and supervisor allow. Shares are of the limits in robot.yaml; scales are for first runs."""
 
     velocity_scale: float = Field(
         1.0, gt=0, le=1, description="of the joints' velocity limits, for planner and supervisor"

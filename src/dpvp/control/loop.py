@@ -273,7 +273,7 @@ class MpcLoop:
         self._posted, self._fresh = self._state, False
 
     def _take_up_velocity(self, state: State) -> None:
-        """Bring the goal nearer to the velocity that is commanded: plans that begin where others ended like no leaps."""
+        """Bring the goal nearer to the commanded velocity: plans that go on from the one before like no leaps."""
         task = self._scenario.task
         if self._steered is None or not isinstance(task, Steered) or self.goal is None:
             return

@@ -13,7 +13,7 @@ from pydantic import Field, field_validator
 from dpvp.config import Config, read_yaml, share_directory
 from dpvp.description import Mode, robot_urdf, xacro_arguments
 from dpvp.errors import ConfigError
-from dpvp.ros.controllers import FEEDBACK, ControllerGroup, controller_groups
+from dpvp.ros.controllers import FEEDBACK, ControllerGroup, controller_groups, succession
 from dpvp.scenario import Scenario
 
 _MANAGER_PATIENCE = "60"  # s in which a simulator must have loaded the controller manager
@@ -193,7 +193,7 @@ def _mpc(scenario: Scenario, bringup: Bringup) -> ProcessSpec:
 
 
 def _supervisor(scenario: Scenario, bringup: Bringup, plant: str) -> tuple[ProcessSpec, ...]:
-    """What watches; it takes out of use what the controllers' file names, and the robot's own fallback takes over."""
+    """What watches, and hands the plant over among the controllers of its file."""
     if not bringup.supervised:
         return ()
     parameters: dict[str, object] = {
@@ -203,11 +203,8 @@ def _supervisor(scenario: Scenario, bringup: Bringup, plant: str) -> tuple[Proce
         "use_sim_time": bringup.use_sim_time,
     }
     if plant == "ros2_control":
-        groups = {
-            g.name: g for g in controller_groups(_controller_files(scenario, bringup), scenario.robot, bringup.mode)
-        }
-        parameters["controllers"] = list(groups["spawn_feedback"].controllers)
-        parameters["fallback"] = list(groups["spawn_fallback"].controllers)
+        names = succession(controller_groups(_controller_files(scenario, bringup), scenario.robot, bringup.mode))
+        parameters |= {"chain": list(names.chain), "fallbacks": list(names.fallbacks)}
     node = ("supervisor_node", "dpvp", "supervisor_node", parameters)
     return (ProcessSpec(*node, remappings=_state(scenario), environment=_ENVIRONMENT, required=True),)
 

@@ -11,7 +11,7 @@ import sys
 import time
 
 import numpy as np
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from pydantic import Field
 from rclpy.executors import Executor
 from rclpy.node import Node
@@ -26,7 +26,8 @@ from dpvp.control.states import LoopState
 from dpvp.control.supervisor import Supervisor
 from dpvp.errors import MessageError, SafetyError
 from dpvp.record.report import LOOP_STATUS
-from dpvp.ros.controller_manager import ControllerManager
+from dpvp.ros.controller_manager import Charge, ControllerManager
+from dpvp.ros.controllers import Succession
 from dpvp.ros.convert import command_of, control_message, ruling_message, state_of
 from dpvp.ros.messages import Control, Sensor
 from dpvp.ros.node import COMMAND, LATCHED, STREAM, run_node
@@ -44,10 +45,8 @@ class SupervisorParameters(Config):
     scenario: str = Field("kuka_reach", description="name of a scenario or path of a scenario file")
     lock_step: bool = Field(False, description="plant and planner wait for each other: silence means nothing")
     shadow: bool = Field(False, description="someone else moves the robot: say the verdict, leave the plant alone")
-    controllers: tuple[str, ...] = Field(
-        ("linear_feedback_controller", "joint_state_estimator"), description="what is taken out of use in a fault"
-    )
-    fallback: tuple[str, ...] = Field(("damping_controller",), description="what damps then")
+    chain: tuple[str, ...] = Field(Succession().chain, description="controllers that are taken out of use in a fault")
+    fallbacks: tuple[str, ...] = Field(Succession().fallbacks, description="controllers that damp then")
 
 
 class SupervisorNode(Node):
@@ -65,7 +64,7 @@ class SupervisorNode(Node):
         self._robot = scenario.robot
         self._supervisor = Supervisor(scenario, waits=settings.lock_step)
         self._valid_for = scenario.config.feedback.command_timeout or float("inf")
-        self._manager = ControllerManager(self, settings.controllers, settings.fallback)
+        self._manager = ControllerManager(self, Succession(settings.chain, settings.fallbacks))
         self._verdict = self.create_publisher(DiagnosticStatus, "~/verdict", STREAM)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", COMMAND)
         self._control = self.create_publisher(Control, "control", STREAM)
@@ -96,8 +95,9 @@ class SupervisorNode(Node):
         ruling = self._supervisor.judge()
         if not self._settings.shadow:
             self._act(ruling)
-            if ruling.state is not LoopState.FAULT and self._manager.busy:
-                ruling = Ruling(LoopState.FAULT, self._said.reason, "over; the controllers are started anew")
+            if ruling.state is not LoopState.FAULT and self._restoring:
+                refusal = f": {self._manager.refusal}" if self._manager.refusal else ""
+                ruling = Ruling(LoopState.FAULT, self._said.reason, f"over; the controllers start anew{refusal}")
         now = time.monotonic()
         if now >= self._next_word or ruling != self._said:
             self._said, self._next_word = ruling, now + SAY_EVERY
@@ -105,6 +105,11 @@ class SupervisorNode(Node):
         if now >= self._next_report:
             self._next_report = now + REPORT_EVERY
             self._report()
+
+    @property
+    def _restoring(self) -> bool:
+        """Whether the plant is on its way back to the feedback law."""
+        return self._manager.asked is Charge.FEEDBACK and not self._manager.confirmed
 
     def _look(self) -> None:
         """Take the newest of what the plant and the loop have sent; most of the streams need not be read."""
@@ -154,9 +159,9 @@ class SupervisorNode(Node):
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
             if status.name == LOOP_STATUS:
-                said = {item.key: item.value for item in status.values}
-                if (name := said.get("state")) in LoopState.__members__:
-                    self._supervisor.expect(LoopState.IDLE if "shadow" in said else LoopState[name])
+                said = {item.key: str(item.value) for item in status.values}
+                state = LoopState.__members__.get(said.get("state", ""), LoopState.IDLE)
+                self._supervisor.expect(LoopState.IDLE if "shadow" in said else state)
 
     def _on_estop(self, message: Bool) -> None:
         self._supervisor.press(pressed=message.data)
@@ -189,6 +194,10 @@ class SupervisorNode(Node):
     def _report(self) -> None:
         status = self._message(self._said)
         status.name = "supervisor_node: plant"
+        charge = self._manager.asked
+        if charge is not None:
+            done = "confirmed" if self._manager.confirmed else self._manager.refusal or "asked"
+            status.values = [*status.values, KeyValue(key="in_charge", value=f"{charge.value}: {done}")]
         message = DiagnosticArray(status=[status])
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)
