@@ -95,9 +95,11 @@ class PlantMonitor:
             self._off = np.zeros(self._robot.nu)
             return Finding(Reason.STATE_JUMPED, 1.0, f"within {passed:.4f} s")
         joints, nu = slice(self._robot.nq - self._robot.nu, self._robot.nq), self._robot.nu
-        expected = 0.5 * passed * (before[1][-nu:] + x[-nu:])
-        kept = math.exp(-passed / MEMORY)
-        self._off = kept * self._off + (x - before[1])[joints] - expected
+        v0, v1 = before[1][-nu:], x[-nu:]
+        moved = (x - before[1])[joints] - 0.5 * passed * (v0 + v1)
+        unknown = 0.5 * passed * np.abs(v1 - v0)  # what happened between two states
+        off = np.sign(moved) * np.maximum(np.abs(moved) - unknown, 0.0)
+        self._off = math.exp(-passed / MEMORY) * self._off + off
         return None
 
     def _worst(self, reason: Reason, used: Array, limit: float, what: str) -> Finding:
