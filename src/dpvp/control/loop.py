@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dpvp.control.gate import Decision, Health, Ruling, decide
-from dpvp.control.guard import CommandGuard, hold_command
+from dpvp.control.guard import CommandGuard, hold_command, posture_to_hold
 from dpvp.control.learned_watch import LearnedWatch
 from dpvp.control.monitors import jumped
 from dpvp.control.observer import TorqueObserver
@@ -99,6 +99,7 @@ class MpcLoop:
         self._steered: Array | None = None
         self._steered_at = -math.inf
         self._anchor: Array | None = None
+        self._was_tracking = False
         self._fresh = True
         self._reached = False
         self._complained_at = -math.inf
@@ -145,7 +146,7 @@ class MpcLoop:
             self._forget_plans()
             self._observer.reset()
             self._guard.forget()
-            self._anchor = None
+            self._anchor, self._was_tracking = None, False
         self._state, self._state_at = state, self._clock()
         self._observer.sense(state.t, state.x)
 
@@ -247,7 +248,7 @@ class MpcLoop:
         if (before.state, before.reason) != (self.decision.state, self.decision.reason):
             logger.info(f"{self.decision.state.name}: {self.decision.reason.text}")
         if before.state is not LoopState.HOLD:
-            self._anchor = None
+            self._anchor, self._was_tracking = None, before.state is LoopState.TRACK
 
     def _look_after_solver(self) -> None:
         busy = self.solver.busy_since
@@ -322,7 +323,7 @@ class MpcLoop:
         if self._state is None:
             return None
         if self._anchor is None:
-            self._anchor = self._state.x.copy()
+            self._anchor = posture_to_hold(self._robot, self._state.x, tracking=self._was_tracking)
         valid_until = self._state.t + self._valid_for
         command = hold_command(self._robot, self._anchor, self._state.t, valid_until)
         return self._checked(self._observer.note(command), self._state)
