@@ -42,11 +42,11 @@ demo: msgs ## the arm reaches for goals in MuJoCo, planned and controlled throug
 	@$(RUN) $(BIN)/dpvp demo $(SCENARIO)
 
 # file by file, as what a file needs is often dear to make; what takes longest comes first
-test: msgs train-venv ## all tests: two files at a time, then those over ROS one by one
+test: msgs train-venv ## all tests: two files at a time, then those of nodes in real time one by one
 	@status=0; \
-	$(RUN) $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow" $(PYTEST_ARGS) \
-	  tests/closed_loop tests/training tests/unit tests/contracts || status=1; \
-	$(RUN) $(BIN)/python -m pytest $(PYTEST_ARGS) tests/ros || status=1; \
+	$(RUN) $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not alone" $(PYTEST_ARGS) \
+	  tests/ros tests/closed_loop tests/training tests/unit tests/contracts || status=1; \
+	$(RUN) $(BIN)/python -m pytest -m alone $(PYTEST_ARGS) tests/ros || status=1; \
 	exit $$status
 
 test-slow: msgs train-venv ## the tests that take minutes: whole training runs, killed and resumed, the cluster

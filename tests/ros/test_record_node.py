@@ -35,6 +35,8 @@ from dpvp.ros.node import COMMAND, LATCHED, STREAM
 from dpvp.ros.view_node import ViewNode
 from dpvp.scenario import load_scenario
 
+pytestmark = pytest.mark.alone
+
 DOMAIN = 40 + os.getpid() % 30
 RATE = 100.0  # Hz
 LATCHED_TOPICS = {"/mpc_node/active_goal", "/robot_description"}
