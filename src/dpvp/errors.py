@@ -39,6 +39,10 @@ class MessageError(DpvpError):
     """A message or a state whose content cannot be used: names, order, shape or NaN."""
 
 
+class SafetyError(DpvpError):
+    """What is asked for is not safe now; the message says what has to be over first."""
+
+
 class SwitchError(DpvpError):
     """A change of controllers that a controller manager refuses."""
 

@@ -167,7 +167,15 @@ def test_colcon_can_read_what_setup_is_given(colcon: dict[str, Any]) -> None:
 
 def test_commands_have_a_main(colcon: dict[str, Any]) -> None:
     commands = dict(re.split(" = ", line) for line in colcon["entry_points"]["console_scripts"])
-    assert set(commands) == {"dpvp", "mpc_node", "world_node", "record_node", "view_node", "estimator_node"}
+    assert set(commands) == {
+        "dpvp",
+        "mpc_node",
+        "world_node",
+        "supervisor_node",
+        "record_node",
+        "view_node",
+        "estimator_node",
+    }
     for target in commands.values():
         module, _, function = target.partition(":")
         path = ROOT / "src" / Path(*module.split("."))

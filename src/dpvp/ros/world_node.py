@@ -23,7 +23,7 @@ from std_srvs.srv import Trigger
 
 from dpvp.config import Config
 from dpvp.control.feedback import FeedbackLaw, FeedbackPhase, FeedbackTiming
-from dpvp.control.guard import check_command
+from dpvp.control.guard import CommandGuard
 from dpvp.errors import ConfigError, MessageError
 from dpvp.plan import Array, Command
 from dpvp.ros.base_topics import BaseTopics
@@ -75,6 +75,7 @@ class WorldNode(Node):
         damping = None if self._settings.lock_step else config.feedback.damping_timeout
         timing = FeedbackTiming(config.feedback.transition, config.feedback.velocity_filter, timeout, damping)
         self._law = FeedbackLaw(self._robot, timing)
+        self._guard = CommandGuard(self._robot, config.safety, config.rates.command_period)
         self._controllers = PlantControllers(self, self._robot, self._law)
         self._answer_steps = max(1, round(config.rates.feedback / (config.rates.command or config.rates.plan)))
         self._sensor_every = max(1, round(config.rates.feedback / config.rates.sensor))
@@ -177,24 +178,20 @@ class WorldNode(Node):
             self._base.publish(self._world)
 
     def _on_control(self, message: Control) -> None:
-        now = self._world.read().t
+        measured = self._world.read()
+        now, tick = measured.t, 0.5 * self._world.dt  # stamps are rounded to nanoseconds
         try:
-            command = check_command(self._robot, command_of(self._robot, message, self._valid_for))
+            command = command_of(self._robot, message, self._valid_for)
+            answers = abs(command.t - now) < tick if self._in_lock_step else command.t > self._reset_at - tick
+            if answers:  # not a state from before the reset, nor one that was answered
+                self._accept(self._guard(command, np.concatenate([measured.q, self._velocity]), now), now)
         except MessageError as error:
             self._refused += 1
             self.get_logger().error(f"control refused ({self._refused} so far): {error}", throttle_duration_sec=1.0)
-            return
-        tick = 0.5 * self._world.dt  # stamps are rounded to nanoseconds
-        if command.t < self._reset_at - tick:  # answers a state from before the reset
-            return
-        if not self._in_lock_step:
-            self._accept(command, now)
-        elif abs(command.t - now) < tick:
-            self._accept(command, now)
-            self._answered = True
 
     def _accept(self, command: Command, now: float) -> None:
         self._law.receive(command, now)
+        self._answered = self._in_lock_step
         self._age.publish(Float64(data=1e3 * (now - command.t)))
 
     def _on_goal(self, message: PoseStamped) -> None:
@@ -212,6 +209,7 @@ class WorldNode(Node):
     def _reset(self, state: Array) -> None:
         self._world.reset(state[: self._robot.nq], state[self._robot.nq :])
         self._controllers.reset()
+        self._guard.forget()
         self._world.step()  # stamps are unique: the state after a reset has one of its own
         if self._robot.floating:
             self._world.come_to_rest()
