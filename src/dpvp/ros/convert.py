@@ -14,7 +14,6 @@ from dpvp.control.guard import check_state
 from dpvp.control.onboard import joint_columns
 from dpvp.errors import GoalError, MessageError
 from dpvp.plan import Array, Command, Plan, State
-from dpvp.planning.solved import Section
 from dpvp.robot import Robot
 from dpvp.ros.messages import Contact, Control, Sensor
 from dpvp.tasks.task import Task
@@ -226,11 +225,3 @@ def goal_of(message: PoseStamped | Float64MultiArray, frame: str) -> Array:
         raise GoalError(f"goal is given in frame '{given}': give it in '{frame}'")
     position = message.pose.position
     return np.array([position.x, position.y, position.z])
-
-
-def sections_message(sections: list[Section]) -> Float64MultiArray:
-    """Return numbers one after another, each section of them a dimension of the layout with its label."""
-    message = Float64MultiArray()
-    message.layout.dim = [MultiArrayDimension(label=name, size=len(part), stride=len(part)) for name, part in sections]
-    message.data = np.concatenate([part for _, part in sections])
-    return message

@@ -18,7 +18,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from geometry_msgs.msg import Twist
 from pydantic import Field
 from rclpy.lifecycle import LifecycleNode
-from std_msgs.msg import Float64, Float64MultiArray
+from std_msgs.msg import Float64
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
@@ -29,21 +29,12 @@ from dpvp.environment import require_pins
 from dpvp.errors import DpvpError, EnvironmentProblem, GoalError, MessageError
 from dpvp.plan import State
 from dpvp.planning.process import SolverProcess
-from dpvp.planning.solved import Solved, to_sections
-from dpvp.ros.convert import (
-    control_message,
-    goal_message,
-    goal_of,
-    goal_type,
-    seconds,
-    sections_message,
-    state_of,
-    trajectory_message,
-)
+from dpvp.ros.convert import control_message, goal_message, goal_of, goal_type, seconds, state_of, trajectory_message
 from dpvp.ros.lifecycle import IDLE_SPIN, InterfaceNode
 from dpvp.ros.messages import Control, Sensor
-from dpvp.ros.node import COMMAND, COMPLETE, LATCHED, STREAM, run_node
+from dpvp.ros.node import COMMAND, LATCHED, STREAM, run_node
 from dpvp.ros.parameters import declare
+from dpvp.ros.solved_topic import SolvedTopic
 from dpvp.scenario import Scenario, load_scenario
 from dpvp.tasks.task import Steered
 
@@ -77,8 +68,8 @@ class MpcInterface:
         """
         self._node, self._parameters, self._scenario = node, parameters, scenario
         self._robot = scenario.robot
-        self._untold: list[Solved] = []  # what the solver was asked and answered since we last told it
-        self.loop = MpcLoop(scenario, lambda: SolverProcess(Path(scenario.file), scenario, self._untold.append))
+        self._solved = SolvedTopic(node)
+        self.loop = MpcLoop(scenario, lambda: SolverProcess(Path(scenario.file), scenario, self._solved.note))
         with (
             ExitStack() as undo
         ):  # Ctrl-C may come while we wait, and the solver would not hear of it before it is ready
@@ -89,7 +80,6 @@ class MpcInterface:
         self._control = node.create_publisher(Control, "control", STREAM)
         self._plan = node.create_publisher(JointTrajectory, "~/plan", STREAM)
         self._plan_ms = node.create_publisher(Float64, "~/plan_ms", STREAM)
-        self._solved = node.create_publisher(Float64MultiArray, "~/solved", COMPLETE)
         kind = goal_type(scenario.task)
         self._goal = node.create_publisher(kind, "~/active_goal", LATCHED)
         self._diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", COMMAND)
@@ -127,19 +117,13 @@ class MpcInterface:
     def close(self) -> None:
         """Disconnect and end the solver."""
         self.loop.close()
-        self._tell_solved()
+        self._solved.tell()
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
         for service in self._services:
             self._node.destroy_service(service)
-        for publisher in (
-            self._control,
-            self._plan,
-            self._plan_ms,
-            self._solved,
-            self._goal,
-            self._diagnostics,
-        ):
+        solved = self._solved.publisher
+        for publisher in (self._control, self._plan, self._plan_ms, solved, self._goal, self._diagnostics):
             self._node.destroy_publisher(publisher)
 
     def aim(self, goal: tuple[float, ...]) -> None:
@@ -166,7 +150,7 @@ class MpcInterface:
             self._next_command += (int((now - self._next_command) / self._command_period) + 1) * self._command_period
             self._sense()
             self._publish(self.loop.go_on())
-        self._tell_solved()
+        self._solved.tell()
         return max(0.0, min(POLL, min(self._next_tick, self._next_command) - time.monotonic()))
 
     def _on_sensor(self, message: Sensor) -> None:
@@ -197,7 +181,7 @@ class MpcInterface:
     def _answer_in_lock_step(self, message: Sensor) -> None:
         try:
             self._publish(self.loop.step(state_of(self._robot, message)))
-            self._tell_solved()
+            self._solved.tell()
         except MessageError as error:
             self.loop.refuse_state(error)
 
@@ -250,13 +234,6 @@ class MpcInterface:
         if rate and now >= self._next_plan_message and self._plan.get_subscription_count():
             self._next_plan_message = now + 1.0 / rate
             self._plan.publish(trajectory_message(self._robot, plan, stamp))
-
-    def _tell_solved(self) -> None:
-        """Send what was asked and answered to whoever records it; after the commands, which are in a hurry."""
-        if self._untold and self._solved.get_subscription_count():
-            for solved in self._untold:
-                self._solved.publish(sections_message(to_sections(solved)))
-        self._untold.clear()
 
     def _report(self) -> None:
         report = self.loop.report()
