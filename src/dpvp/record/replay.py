@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from dpvp.errors import ConfigError
+from dpvp.errors import ConfigError, MessageError
 from dpvp.plan import Array
 from dpvp.planning.planner import Budget
 from dpvp.planning.sequence import PlanSequence
@@ -70,13 +70,21 @@ def read_solved(file: Path, robot: Robot) -> list[Recorded]:
     """
     found = list[Recorded]()
     for _, _, message in read_messages(file, lambda topic: topic.endswith(f"/{SOLVED}")):
-        sizes = [int(dim.size) for dim in message.layout.dim]
-        parts = np.split(np.array(message.data, dtype=np.float64), np.cumsum(sizes)[:-1])
-        sections = [(str(dim.label), part) for dim, part in zip(message.layout.dim, parts, strict=True)]
-        found.append(from_sections(sections, robot.nx, robot.nu, robot.ndx))
+        found.append(recorded_of(message, robot))
     if not found:
         raise ConfigError(file.parent, "run", file.name, f"has no /{SOLVED}: there is nothing to ask again")
     return found
+
+
+def recorded_of(message: Any, robot: Robot) -> Recorded:
+    """Return what is in a message of `mpc_node/solved`, decoded; raises `MessageError` if it is none."""
+    dims, numbers = message.layout.dim, np.array(message.data, dtype=np.float64)
+    sizes = [int(dim.size) for dim in dims]
+    if sum(sizes) != len(numbers):
+        raise MessageError(f"solved: {len(numbers)} numbers, of which the layout knows {sum(sizes)}")
+    parts = np.split(numbers, np.cumsum(sizes)[:-1]) if sizes else []
+    sections = [(str(dim.label), part) for dim, part in zip(dims, parts, strict=True)]
+    return from_sections(sections, robot.nx, robot.nu, robot.ndx)
 
 
 def budgets(before: PlannerConfig, after: PlannerConfig) -> Budget | None:
