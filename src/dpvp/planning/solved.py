@@ -67,7 +67,7 @@ class Outcome:
     @classmethod
     def of(cls, plan: Plan) -> Outcome:
         """Keep of `plan` what is kept."""
-        return cls(replace(plan, gains=plan.gains[:1].copy()), zlib.crc32(np.ascontiguousarray(plan.gains)))
+        return cls(replace(plan, gains=plan.gains[:1].copy()), zlib.crc32(plan.gains.tobytes()))
 
     def differences(self, other: Outcome) -> tuple[str, ...]:
         """Return the names of what is not the same bit for bit; how long things took does not count."""

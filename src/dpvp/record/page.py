@@ -21,6 +21,7 @@ from dpvp.view.html import Html, histogram, join, lane, table, tag
 from dpvp.view.plots import RunSeries
 
 PAGE = "report.html"
+_ALIKE = 1e-3  # ms; of latencies that are all the same, as in lock-step, there is no distribution to show
 _SHOWN = 200  # warnings and changes at most; the files have the rest
 _KINDS = {  # of states, by the first of these words in them; others are neutral
     "good": ("TRACK", "FEEDBACK", "BLEND", "released"),
@@ -120,7 +121,7 @@ def _heading(scenario: Scenario, summary: Mapping[str, Any], series: RunSeries) 
         (
             "planner",
             f"{planner.kind}, {planner.horizon} nodes of {1e3 * scenario.task.dt:g} ms, end {planner.terminal.kind}, "
-            f"guesses {', '.join(planner.guesses)}, at most {planner.iterations} iterations, {config.rates.plan:g} Hz",
+            f"guesses {', '.join(planner.guesses)}, iterations up to {planner.iterations}, {config.rates.plan:g} Hz",
         ),
         ("artifact", config.artifact or "none: nothing learned"),
     ]
@@ -196,7 +197,8 @@ def _latencies(story: Story, series: RunSeries) -> Html:
 def _distribution(name: str, values: Array) -> Iterable[Html]:
     middle, high = np.nanpercentile(values, [50, 99])
     text = f"p50 {middle:.2f} ms, p99 {high:.2f} ms, largest {np.nanmax(values):.2f} ms, {len(values)} values"
-    return tag("p", name, " ", tag("small", text)), histogram(values, "ms")
+    heading = tag("p", name, " ", tag("small", text))
+    return (heading, histogram(values, "ms")) if np.nanmax(values) - np.nanmin(values) > _ALIKE else (heading,)
 
 
 def _shadow(scenario: Scenario, story: Story, series: RunSeries) -> Html:

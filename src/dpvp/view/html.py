@@ -42,7 +42,7 @@ def table(rows: Iterable[Sequence[object]], head: Sequence[str] = ()) -> Html:
 
 
 def histogram(values: Array, unit: str, bins: int = 60) -> Html:
-    """Return the distribution of `values`, of which one is finite; the last bar has all beyond the 99.5th percentile."""
+    """Return the distribution of `values`, one finite at least; the last bar has the latest half percent."""
     values = values[np.isfinite(values)]
     low, high = float(values.min()), float(np.percentile(values, 99.5))
     high = high if high > low else low + 1e-3
