@@ -73,6 +73,7 @@ class MpcInterface:
         with (
             ExitStack() as undo
         ):  # Ctrl-C may come while we wait, and the solver would not hear of it before it is ready
+            undo.callback(node.destroy_publisher, self._solved.publisher)
             undo.callback(self.loop.close)
             if not self.loop.solver.wait_ready(SOLVER_PATIENCE):
                 raise EnvironmentProblem(f"the solver process for {scenario.file} did not start; see its message above")

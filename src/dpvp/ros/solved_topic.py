@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from array import array
+
 import numpy as np
 from rclpy.node import Node
 from std_msgs.msg import Float64MultiArray, MultiArrayDimension
@@ -38,5 +40,6 @@ def sections_message(sections: list[Section]) -> Float64MultiArray:
     """Return numbers one after another, each section of them a dimension of the layout with its label."""
     message = Float64MultiArray()
     message.layout.dim = [MultiArrayDimension(label=name, size=len(part), stride=len(part)) for name, part in sections]
-    message.data = np.concatenate([part for _, part in sections])
+    # an array of that kind is taken as it is; of others rclpy looks at every number
+    message.data = array("d", np.concatenate([part for _, part in sections]).tobytes())
     return message
