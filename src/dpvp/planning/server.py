@@ -14,9 +14,8 @@ import sys
 import numpy as np
 
 from dpvp.errors import DpvpError
-from dpvp.plan import Plan
-from dpvp.planning.build import build_planning
 from dpvp.planning.mailbox import Mailbox
+from dpvp.planning.sequence import PlanSequence
 from dpvp.planning.wire import LOOK, READY, goal_layout, plan_layout, plan_to_record, state_layout
 from dpvp.scenario import Scenario, load_scenario
 
@@ -31,25 +30,19 @@ def serve(scenario: Scenario, fds: list[int]) -> None:
     goals = Mailbox(goal_layout(scenario.task.goal_size), fds[1])
     plans = Mailbox(layout, fds[2])
     with socket.socket(fileno=fds[3]) as signal:
-        planning = build_planning(scenario)
-        # the first solve pays for page faults and lazy loading: let it not be one that a robot waits for
-        at_rest = np.concatenate([robot.nominal, np.zeros(robot.nv)])
-        planning.plan(at_rest, np.array(scenario.goal), 0.0, None)
+        sequence = PlanSequence(scenario)
         gc.collect()
         gc.freeze()
         signal.send(READY)
-        previous: Plan | None = None
         goal = np.array(scenario.goal)
         while signal.recv(4096):
             if (state := states.take()) is None:
                 continue
             if (wanted := goals.take()) is not None:
                 goal = np.array(wanted["goal"])
-            if state["fresh"]:
-                previous = None
             x, t = np.array(state["x"]), float(state["t"])
-            previous = planning.plan(x, goal, t, previous, plain=bool(state["plain"]))
-            plans.post(plan_to_record(previous, layout))
+            plan = sequence.plan(x, goal, t, fresh=bool(state["fresh"]), plain=bool(state["plain"]))
+            plans.post(plan_to_record(plan, layout))
             signal.send(LOOK)
 
 

@@ -1,8 +1,8 @@
 """mpc_node: the MPC as a ROS 2 lifecycle node that serves ros2_control's linear_feedback_controller.
 
 Subscribes `sensor`, `goal`, `supervisor_node/verdict` and, where the task takes velocities, `cmd_vel`; publishes
-`control` (in shadow `~/shadow_control`), `~/plan`, `~/plan_ms`, `~/active_goal`, `/diagnostics`; services `~/start`,
-`~/hold`, `~/stop`. Time inside is the plant's: that of the states' stamps.
+`control` (in shadow `~/shadow_control`), `~/plan`, `~/plan_ms`, `~/active_goal`, `~/solved`, `/diagnostics`; services
+`~/start`, `~/hold`, `~/stop`. Time inside is the plant's: that of the states' stamps.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ from dpvp.ros.lifecycle import IDLE_SPIN, InterfaceNode
 from dpvp.ros.messages import Control, Sensor
 from dpvp.ros.node import COMMAND, LATCHED, STREAM, run_node
 from dpvp.ros.parameters import declare
+from dpvp.ros.solved_topic import SolvedTopic
 from dpvp.scenario import Scenario, load_scenario
 from dpvp.tasks.task import Steered
 
@@ -80,11 +81,13 @@ class MpcInterface:
         """
         self._node, self._parameters, self._scenario = node, parameters, scenario
         self._robot = scenario.robot
-        solver = partial(SolverProcess, Path(scenario.file), scenario)
+        self._solved = SolvedTopic(node)
+        solver = partial(SolverProcess, Path(scenario.file), scenario, self._solved.note)
         self.loop = MpcLoop(scenario, solver, supervised=parameters.supervised)
         with (
             ExitStack() as undo
         ):  # Ctrl-C may come while we wait, and the solver would not hear of it before it is ready
+            undo.callback(node.destroy_publisher, self._solved.publisher)
             undo.callback(self.loop.close)
             if not self.loop.solver.wait_ready(SOLVER_PATIENCE):
                 raise EnvironmentProblem(f"the solver process for {scenario.file} did not start; see its message above")
@@ -132,11 +135,13 @@ class MpcInterface:
     def close(self) -> None:
         """Disconnect and end the solver."""
         self.loop.close()
+        self._solved.tell()
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
         for service in self._services:
             self._node.destroy_service(service)
-        for publisher in (self._control, self._plan, self._plan_ms, self._goal, self._diagnostics):
+        solved = self._solved.publisher
+        for publisher in (self._control, self._plan, self._plan_ms, solved, self._goal, self._diagnostics):
             self._node.destroy_publisher(publisher)
 
     def aim(self, goal: tuple[float, ...]) -> None:
@@ -163,6 +168,7 @@ class MpcInterface:
             self._next_command += (int((now - self._next_command) / self._command_period) + 1) * self._command_period
             self._sense()
             self._publish(self.loop.go_on())
+        self._solved.tell()
         return max(0.0, min(POLL, min(self._next_tick, self._next_command) - time.monotonic()))
 
     def _on_sensor(self, message: Sensor) -> None:
@@ -193,6 +199,7 @@ class MpcInterface:
     def _answer_in_lock_step(self, message: Sensor) -> None:
         try:
             self._publish(self.loop.step(state_of(self._robot, message)))
+            self._solved.tell()
         except MessageError as error:
             self.loop.refuse_state(error)
 

@@ -20,6 +20,8 @@ from dpvp.ros.lifeline import hold_lifeline
 STREAM = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 COMMAND = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
+# of which none may be lost, nor the one who sends ever wait: seconds of them are kept for a listener that pauses
+COMPLETE = QoSProfile(depth=1000, reliability=ReliabilityPolicy.RELIABLE)
 
 
 class RosLogHandler(logging.Handler):
