@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dpvp.control.guard import check_command, hold_command
+from dpvp.control.latency import Latencies
 from dpvp.control.observer import TorqueObserver
 from dpvp.control.onboard import left_to_joints
 from dpvp.control.supervisor import Decision, Health, LoopState, Reason, decide
@@ -26,7 +27,6 @@ logger = logging.getLogger(__name__)
 
 COMPLAIN_EVERY = 1.0  # s between two log lines about states that cannot be used
 FASTEST_BASE = 5.0  # m/s; no legged robot of ours is that fast, and estimates that are have jumped
-RECENT = 1000  # plans whose times are kept for the percentiles of the diagnostics
 LOCK_STEP_PATIENCE = 10.0  # s; in lock-step the plant waits for the plan, however long it takes
 
 
@@ -41,10 +41,11 @@ class Answer:
 
 @dataclass
 class LoopCounters:
-    """What happened since the start."""
+    """What happened since the start; of the missed periods, the loop slept through `missed_asleep` of them."""
 
     periods: int = 0
     missed: int = 0
+    missed_asleep: int = 0
     plans: int = 0
     bad_states: int = 0
     solver_restarts: int = 0
@@ -58,6 +59,7 @@ class MpcLoop:
 
     Attributes:
         counters: what happened since the start.
+        latencies: how long everything took since the start.
         decision: state of the loop and its reason, as of the last tick.
         plan: the newest usable plan.
         goal: where to go, in the task's units, as it is at time 0 of the plant; None before the first one.
@@ -77,18 +79,18 @@ class MpcLoop:
         self._observer = TorqueObserver(self._robot, observer.bandwidth, observer.share)
         self.solver = start_solver()
         self.counters = LoopCounters()
+        self.latencies = Latencies()
         self.decision = Decision(LoopState.IDLE, Reason.ASKED, solve=False)
         self.plan: Plan | None = None
         self.goal: Array | None = None
         self._asked = LoopState.IDLE
         self._state: State | None = None
-        self._state_at = self._plan_at = -math.inf
+        self._state_at = self._plan_at = self._posted_at = -math.inf
         self._posted: State | None = None
         self._anchor: Array | None = None
         self._fresh = True
         self._reached = False
         self._complained_at = -math.inf
-        self._plan_seconds: deque[float] = deque(maxlen=RECENT)
 
     def ask(self, state: LoopState) -> None:
         """Ask for IDLE, HOLD or TRACK; `decide` says whether it can be had. Asking for HOLD holds anew from here."""
@@ -143,6 +145,7 @@ class MpcLoop:
         if self.decision.state is LoopState.TRACK:
             self.counters.periods += 1 + skipped
             self.counters.missed += skipped + (self.solver.busy_since is not None)
+            self.counters.missed_asleep += skipped
         if self.decision.solve and self.solver.busy_since is None:
             self._post()
         self._note_arrival()
@@ -181,7 +184,6 @@ class MpcLoop:
     def report(self) -> dict[str, str]:
         """Return what people and monitors want to know, as text."""
         now, counters = self._clock(), self.counters
-        milliseconds = 1e3 * np.array(self._plan_seconds or [math.nan])
         share = counters.missed / counters.periods if counters.periods else 0.0
         report = {
             "state": self.decision.state.name,
@@ -189,10 +191,10 @@ class MpcLoop:
             "reason_text": self.decision.reason.value,
             "periods": str(counters.periods),
             "missed": str(counters.missed),
+            "missed_asleep": str(counters.missed_asleep),
             "missed_share": f"{share:.5f}",
             "plans": str(counters.plans),
-            "plan_ms_p50": f"{np.percentile(milliseconds, 50):.3f}",
-            "plan_ms_p99": f"{np.percentile(milliseconds, 99):.3f}",
+            **self.latencies.report(),
             "state_age_ms": f"{1e3 * (now - self._state_at):.2f}",
             "plan_age_ms": f"{1e3 * (now - self._plan_at):.2f}",
             "bad_states": str(counters.bad_states),
@@ -243,7 +245,7 @@ class MpcLoop:
         assert self._state is not None
         assert self.goal is not None
         self.solver.post(self._state.x, self.goal, self._state.t, fresh=self._fresh)
-        self._posted, self._fresh = self._state, False
+        self._posted, self._posted_at, self._fresh = self._state, self._clock(), False
 
     def _follow(self, plan: Plan, lead: float) -> Answer | None:
         """Count and judge a plan; command what it, or the last usable one, says `lead` seconds after its state."""
@@ -251,7 +253,7 @@ class MpcLoop:
         self.counters.plans += 1
         self.counters.guesses[plan.guess] += 1
         self.counters.advice.update(plan.advice.keys)
-        self._plan_seconds.append(plan.timings.total)
+        self.latencies.add_plan(plan.timings, self._clock() - self._posted_at)
         if state is None or state.t != plan.t0:  # asked for before the state jumped or something else was wanted
             return None
         if plan.status.usable:

@@ -18,6 +18,7 @@ from dpvp.plan import Plan
 from dpvp.planning.build import build_planning
 from dpvp.planning.mailbox import Mailbox
 from dpvp.planning.wire import LOOK, READY, goal_layout, plan_layout, plan_to_record, state_layout
+from dpvp.realtime import SOLVER, settle
 from dpvp.scenario import Scenario, load_scenario
 
 logger = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ def serve(scenario: Scenario, fds: list[int]) -> None:
         planning.plan(at_rest, np.array(scenario.goal), 0.0, None)
         gc.collect()
         gc.freeze()
+        settle(logger, SOLVER)
         signal.send(READY)
         previous: Plan | None = None
         goal = np.array(scenario.goal)
@@ -59,6 +61,7 @@ def main() -> int:
     parser.add_argument("fds", type=int, nargs=4)
     arguments = parser.parse_args()
     logging.basicConfig(format="%(levelname)s solver: %(message)s")
+    logger.setLevel(logging.INFO)
     try:
         serve(load_scenario(arguments.scenario), arguments.fds)
     except DpvpError as error:

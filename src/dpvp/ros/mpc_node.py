@@ -24,6 +24,7 @@ from trajectory_msgs.msg import JointTrajectory
 
 from dpvp.config import Config
 from dpvp.control.loop import Answer, MpcLoop
+from dpvp.control.plant_clock import PlantClock
 from dpvp.control.supervisor import LoopState
 from dpvp.environment import require_pins
 from dpvp.errors import DpvpError, EnvironmentProblem, GoalError, MessageError
@@ -96,6 +97,7 @@ class MpcInterface:
         self._next_tick = self._next_command = self._next_plan_message = self._next_report = time.monotonic()
         self._velocity_at = math.inf  # when the last one was commanded on `cmd_vel`
         self._sensor: Sensor | None = None
+        self._plant_clock = PlantClock()
         self.active = False
 
     def activate(self) -> None:
@@ -136,6 +138,7 @@ class MpcInterface:
         if self._parameters.lock_step or not self.active:
             return IDLE_SPIN
         if now >= self._next_tick:
+            self.loop.latencies.add("wake", now - self._next_tick)
             skipped = int((now - self._next_tick) / self._period)
             self._next_tick += (skipped + 1) * self._period
             self._stop_if_unsteered(now)
@@ -152,6 +155,7 @@ class MpcInterface:
         if not self.active:
             return
         self._sensor = message  # converted when it is needed: most of the stream is not
+        self._plant_clock.hear(seconds(message.header.stamp), time.monotonic())
         if self._parameters.lock_step:
             self._answer_in_lock_step(message)
 
@@ -159,7 +163,9 @@ class MpcInterface:
         message, self._sensor = self._sensor, None
         if message is not None:
             try:
-                self.loop.sense(self._fresh(state_of(self._robot, message)))
+                state = self._fresh(state_of(self._robot, message))
+                self.loop.latencies.add("state", self._plant_now() - state.t)
+                self.loop.sense(state)
             except MessageError as error:
                 self.loop.refuse_state(error)
 
@@ -221,6 +227,7 @@ class MpcInterface:
         stamp = answer.state.mark
         assert isinstance(stamp, Time)
         self._control.publish(control_message(self._robot, answer.command, self._now(), stamp))
+        self._note_latencies(answer)
         if (plan := answer.plan) is None:
             return
         self._plan_ms.publish(Float64(data=1e3 * plan.timings.total))
@@ -228,6 +235,20 @@ class MpcInterface:
         if rate and now >= self._next_plan_message and self._plan.get_subscription_count():
             self._next_plan_message = now + 1.0 / rate
             self._plan.publish(trajectory_message(self._robot, plan, stamp))
+
+    def _note_latencies(self, answer: Answer) -> None:
+        """Count how old the state and the plan behind a command were when it went out; in lock-step no time passes."""
+        if self._parameters.lock_step or self.loop.plan is None or self.loop.decision.state is not LoopState.TRACK:
+            return
+        now = self._plant_now()
+        self.loop.latencies.add("command", now - self.loop.plan.t0)
+        self.loop.latencies.add("whole", now - answer.state.t)
+
+    def _plant_now(self) -> float:
+        """Return the plant's time, s, finer than `/clock` tells it."""
+        if self._node.get_parameter("use_sim_time").value:
+            return self._plant_clock.at(time.monotonic())
+        return seconds(self._now())
 
     def _report(self) -> None:
         report = self.loop.report()
