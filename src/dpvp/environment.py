@@ -26,7 +26,11 @@ _CORES = 4  # planner, world or driver, controller, everything else
 _PROBE_SECONDS = 120.0
 _KERNEL = "boot a PREEMPT_RT kernel for hardware (linux-image-rt of Debian, Ubuntu Pro's real-time kernel)"
 _FEW_CORES = "expect later plans under load"
-_ISOLATE = "boot with isolcpus=N,M nohz_full=N,M: then only solver and plant use these cores"
+_SPARE = 6  # cores with which two can be kept for solver and plant
+_ISOLATE = (
+    f"two, of {_SPARE} or more",
+    "boot with isolcpus=N,M nohz_full=N,M: then only solver and plant use these cores",
+)
 _GOVERNOR = ("performance", "cpupower frequency-set -g performance")
 _SHARE = "sysctl kernel.sched_rt_runtime_us=950000: real-time processes run, and one that spins leaves a way in"
 _SLOW_CLOCKS = ("hpet", "acpi_pm", "jiffies", "refined-jiffies")
@@ -225,7 +229,7 @@ def _real_time() -> list[Finding]:
         advice("locked memory, MiB", math.isinf(memory), f"{memory / 2**20:g}", "inf", LIMITS),
         advice("kernel", kernel.is_real_time(), f"{os.uname().release}, preemption {model}", "PREEMPT_RT", _KERNEL),
         advice("processor cores", cores + len(isolated) >= _CORES, str(cores), f"{_CORES} or more", _FEW_CORES),
-        advice("isolated cores", bool(isolated), str(sorted(isolated)), "two or more", _ISOLATE),
+        advice("isolated cores", bool(isolated) or cores < _SPARE, str(sorted(isolated)), *_ISOLATE),
         advice("frequency governor", governor in ("performance", ""), governor or "not adjustable", *_GOVERNOR),
         advice("swap", not swap, ", ".join(swap) or "none", "none", "swapoff -a; locked memory is not swapped"),
         advice("real-time share", 0.0 < share < 1.0, f"{share:.0%} of a core", "less than 100 %, not 0", _SHARE),

@@ -1,13 +1,13 @@
 """What a process of ours does for its own timing, as far as Python goes, and what it was not permitted to do.
 
-A loop in Python is soft real time: its interpreter, the messages and the solver allocate memory. What disturbs it most can
-be had out of its way all the same: ordinary processes that want the processor, the garbage collector, page faults.
-Nothing here fails: every measure says whether it took, and where not, why and how to permit it.
+A loop in Python is soft real time: interpreter, messages and solver allocate memory. What disturbs it most can be had
+out of its way all the same: ordinary processes that want the processor, the garbage collector, page faults. Nothing
+here fails: every measure says whether it took, and where not, why and how to permit it.
 
-Ranks are priorities of SCHED_FIFO. They lie below those of ros2_control's manager (50 and more), which serves the robot.
+Ranks are priorities of SCHED_FIFO, below those of ros2_control's manager (50 and more), which serves the robot.
 Among ours, who is needed more often and for shorter goes first (Liu and Layland, J. ACM 20(1), 1973): the simulated
-plant, without whose clock nothing goes on; the supervisor, which must be able to act when what it watches spins;
-the estimator, whose state the loop waits for; the loop; at last the solver, which computes for milliseconds at a time.
+plant, without whose clock nothing goes on; the supervisor, which must be able to act when what it watches spins; the
+estimator, whose state the loop waits for; the loop; at last the solver, which computes for milliseconds at a time.
 Recorder and view get none.
 """
 
@@ -30,7 +30,7 @@ from dpvp.kernel import isolated_cores, process_field
 REALTIME = "DPVP_REALTIME"  # in the environment of a process that shall: its role
 SOLVER = "solver"
 RANKS = {"world_node": 45, "supervisor_node": 42, "estimator_node": 40, "mpc_node": 38, SOLVER: 32}
-ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 LIMITS = (
     "put '<user> - rtprio 49' and '<user> - memlock unlimited' into /etc/security/limits.d/dpvp.conf and log in again; "
     "in a container: --cap-add SYS_NICE --ulimit rtprio=49 --ulimit memlock=-1"
@@ -111,7 +111,9 @@ def lockable_memory() -> float:
 
 
 def _threads() -> Measure:
-    wrong = [f"{name} is {os.environ.get(name, 'not set')}" for name in ONE_THREAD if os.environ.get(name) != "1"]
+    """Who is not told otherwise takes the number of OpenMP."""
+    omp = os.environ.get("OMP_NUM_THREADS", "not set")
+    wrong = [f"{name} is {found}" for name in ONE_THREAD if (found := os.environ.get(name, omp)) != "1"]
     remedy = f"start with {' '.join(f'{name}=1' for name in ONE_THREAD)}"
     return Measure("threads", not wrong, ", ".join(wrong) or "one for the maths", remedy if wrong else "")
 
@@ -176,7 +178,7 @@ def _cores(role: str) -> Measure:
 
 
 def cores_for(role: str, allowed: Collection[int], isolated: Collection[int] = ()) -> set[int]:
-    """Return the cores for a process of `role`: one of its own for the solver and one for the plant, if there are enough.
+    """Return the cores for a process of `role`: one for the solver alone and one for the plant, if there are enough.
 
     Args:
         role: one of `RANKS`.

@@ -63,7 +63,7 @@ class Histogram:
         return int(self.counts.sum())
 
     def quantile(self, share: float) -> float:
-        """Return the duration, s, that `share` of all stay below; exact to the width of a bin, NaN if there are none."""
+        """Return the duration, s, that `share` of all stay below, to the width of a bin; NaN if there are none."""
         reached = np.cumsum(self.counts)
         if not reached[-1]:
             return math.nan
@@ -114,13 +114,33 @@ class Latencies:
         self._plans.add(timings.total)
 
     def report(self) -> dict[str, str]:
-        """Return plan_ms_p50, plan_ms_p99 and, of each stage met, latency_<stage>_{ms_p50,ms_p90,ms_p99,ms_max,histogram}."""
-        report = {f"plan_ms_p{share}": f"{1e3 * self._plans.quantile(share / 100):.3f}" for share in (50, 99)}
+        """Return what diagnostics say: plan_ms_p50, plan_ms_p99 and, of every stage that there was, latency_<stage>_...
+
+        ms_p50, ms_p90, ms_p99 and ms_max are in ms; histogram is what `Histogram.parse` reads.
+        """
+        report = {f"plan_ms_p{share}": _milliseconds(self._plans.quantile(share / 100)) for share in (50, 99)}
         for stage, histogram in self.stages.items():
-            if histogram.count:
-                key = f"latency_{stage}"
-                report |= {
-                    f"{key}_ms_p{share}": f"{1e3 * histogram.quantile(share / 100):.3f}" for share in (50, 90, 99)
-                }
-                report |= {f"{key}_ms_max": f"{1e3 * histogram.longest:.3f}", f"{key}_histogram": str(histogram)}
+            report |= reported(stage, histogram)
         return report
+
+
+def reported(stage: str, histogram: Histogram) -> dict[str, str]:
+    """Return what diagnostics say about a stage, as `Latencies.report` has it; nothing if it never happened."""
+    if not histogram.count:
+        return {}
+    values = {f"p{share}": histogram.quantile(share / 100) for share in (50, 90, 99)} | {"max": histogram.longest}
+    report = {f"latency_{stage}_ms_{key}": _milliseconds(value) for key, value in values.items()}
+    return report | {f"latency_{stage}_histogram": str(histogram)}
+
+
+def report_since(report: Mapping[str, str], earlier: Mapping[str, str]) -> dict[str, str]:
+    """Return the stages of `report` with only what came after the `earlier` report of the same loop."""
+    found: dict[str, str] = {}
+    for stage in STAGES:
+        now, before = (Histogram.parse(said.get(f"latency_{stage}_histogram", "")) for said in (report, earlier))
+        found |= reported(stage, now.since(before))
+    return found
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{1e3 * seconds:.3f}"
