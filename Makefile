@@ -25,7 +25,7 @@ INTERFACES := $(shell find src/dpvp/ros/interfaces -type f -not -name '*.pyc' 2>
 RUN := env OMP_NUM_THREADS=1 ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST
 
 .DEFAULT_GOAL := help
-.PHONY: help venv msgs train-venv demo test test-slow check format bench bench-robots bench-dpvp artifacts videos clean
+.PHONY: help venv msgs train-venv demo test test-slow check format bench bench-realtime bench-robots bench-dpvp artifacts videos clean
 .DELETE_ON_ERROR:
 
 help: ## print this list
@@ -67,6 +67,9 @@ format: venv ## let ruff rewrite the sources
 
 bench: msgs ## measure planners, horizons, guesses and rates (BENCH_ARGS=--quick: the short form)
 	@$(RUN) $(BIN)/dpvp bench $(SCENARIO) $(BENCH_ARGS)
+
+bench-realtime: msgs ## what --realtime is worth on this machine, alone and beside other work: docs/bench (four minutes)
+	@$(RUN) $(BIN)/python -m dpvp.bench.realtime
 
 bench-robots: msgs ## every scenario at its rates through all nodes, and what walks can take: docs/bench (an hour)
 	@$(RUN) $(BIN)/python -m dpvp.bench.robots --json docs/bench/robots.json

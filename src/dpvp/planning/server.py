@@ -17,6 +17,7 @@ from dpvp.errors import DpvpError
 from dpvp.planning.mailbox import Mailbox
 from dpvp.planning.sequence import PlanSequence
 from dpvp.planning.wire import LOOK, READY, goal_layout, plan_layout, plan_to_record, state_layout
+from dpvp.realtime import SOLVER, settle
 from dpvp.scenario import Scenario, load_scenario
 
 logger = logging.getLogger(__name__)
@@ -33,6 +34,7 @@ def serve(scenario: Scenario, fds: list[int]) -> None:
         sequence = PlanSequence(scenario)
         gc.collect()
         gc.freeze()
+        settle(logger, SOLVER)
         signal.send(READY)
         goal = np.array(scenario.goal)
         while signal.recv(4096):
@@ -53,6 +55,7 @@ def main() -> int:
     parser.add_argument("fds", type=int, nargs=4)
     arguments = parser.parse_args()
     logging.basicConfig(format="%(levelname)s solver: %(message)s")
+    logger.setLevel(logging.INFO)
     try:
         serve(load_scenario(arguments.scenario), arguments.fds)
     except DpvpError as error:

@@ -26,6 +26,7 @@ from trajectory_msgs.msg import JointTrajectory
 from dpvp.config import Config
 from dpvp.control.gate import Decision
 from dpvp.control.loop import Answer, MpcLoop
+from dpvp.control.plant_clock import PlantClock
 from dpvp.control.states import LoopState, Reason
 from dpvp.environment import require_pins
 from dpvp.errors import DpvpError, EnvironmentProblem, GoalError, MessageError
@@ -116,6 +117,7 @@ class MpcInterface:
         self._sensor: Sensor | None = None
         self._reported: Decision | None = None
         self._said_goal: Array | None = None
+        self._plant_clock = PlantClock()
         self.active = False
 
     def activate(self) -> None:
@@ -158,6 +160,7 @@ class MpcInterface:
         if self._parameters.lock_step or not self.active:
             return IDLE_SPIN
         if now >= self._next_tick:
+            self.loop.latencies.add("wake", now - self._next_tick)
             skipped = int((now - self._next_tick) / self._period)
             self._next_tick += (skipped + 1) * self._period
             self._stop_if_unsteered(now)
@@ -175,6 +178,7 @@ class MpcInterface:
         if not self.active:
             return
         self._sensor = message  # converted when it is needed: most of the stream is not
+        self._plant_clock.hear(seconds(message.header.stamp), time.monotonic())
         if self._parameters.lock_step:
             self._answer_in_lock_step(message)
 
@@ -182,7 +186,9 @@ class MpcInterface:
         message, self._sensor = self._sensor, None
         if message is not None:
             try:
-                self.loop.sense(self._fresh(state_of(self._robot, message)))
+                state = self._fresh(state_of(self._robot, message))
+                self.loop.latencies.add("state", self._plant_now() - state.t)
+                self.loop.sense(state)
             except MessageError as error:
                 self.loop.refuse_state(error)
 
@@ -270,6 +276,7 @@ class MpcInterface:
         stamp = answer.state.mark
         assert isinstance(stamp, Time)
         self._control.publish(control_message(self._robot, answer.command, self._now(), stamp))
+        self._note_latencies(answer)
         if (plan := answer.plan) is None:
             return
         self._plan_ms.publish(Float64(data=1e3 * plan.timings.total))
@@ -277,6 +284,20 @@ class MpcInterface:
         if rate and now >= self._next_plan_message and self._plan.get_subscription_count():
             self._next_plan_message = now + 1.0 / rate
             self._plan.publish(trajectory_message(self._robot, plan, stamp))
+
+    def _note_latencies(self, answer: Answer) -> None:
+        """Count how old the state and the plan behind a command were when it went out; in lock-step no time passes."""
+        if self._parameters.lock_step or self.loop.plan is None or self.loop.decision.state is not LoopState.TRACK:
+            return
+        now = self._plant_now()
+        self.loop.latencies.add("command", now - self.loop.plan.t0)
+        self.loop.latencies.add("whole", now - answer.state.t)
+
+    def _plant_now(self) -> float:
+        """Return the plant's time, s, finer than `/clock` tells it."""
+        if self._node.get_parameter("use_sim_time").value:
+            return self._plant_clock.at(time.monotonic())
+        return seconds(self._now())
 
     def _report(self) -> None:
         report, self._reported = self.loop.report(), self.loop.decision

@@ -15,7 +15,10 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 
 from dpvp.errors import DpvpError
+from dpvp.realtime import settle
 from dpvp.ros.lifeline import hold_lifeline
+
+logger = logging.getLogger(__name__)
 
 STREAM = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -69,6 +72,7 @@ def run_node(make: Callable[[], Node], args: list[str] | None) -> int:
         logging.getLogger("dpvp").setLevel(logging.INFO)
         executor = EventsExecutor()
         executor.add_node(node)
+        settle(logger)  # all is built, and a solver has solved
         while rclpy.ok() and not stop:
             node.spin_some(executor)
     except KeyboardInterrupt:
