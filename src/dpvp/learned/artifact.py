@@ -36,8 +36,10 @@ from dpvp.learned.graph import Graph, confined, one_line, open_graph
 from dpvp.learned.signature import check_signatures
 from dpvp.plan import Array
 from dpvp.tasks.task import Machine, Task
+from dpvp.untrusted import UnreadableError, is_file, located, parse_json, read_bounded, shortened
 
 GOLDEN, RESIDUAL = "golden.json", "residual.onnx"
+LARGEST_GOLDEN = 1 << 25  # bytes; ours have up to 330 kB
 # A recorded output and the one computed here may differ by this share of the largest number recorded for that output:
 # other processors add in another order.
 TOLERANCE = {"float32": 1e-4, "float64": 1e-8}
@@ -86,8 +88,11 @@ def artifact_folder(name: str) -> Path:
         ArtifactError: there is no artifact.
     """
     is_path = "/" in name or name in (".", "..")
-    folder = Path(name).expanduser() if is_path else share_directory() / "config" / "artifacts" / name
-    if not (folder / FILE).is_file():
+    try:
+        folder = located(name, Path()) if is_path else share_directory() / "config" / "artifacts" / name
+    except UnreadableError as error:
+        raise ArtifactError(shortened(name), "artifact", "a folder", str(error)) from None
+    if not is_file(folder / FILE):
         names = ", ".join(artifact_names()) or "(there are none)"
         raise ArtifactError(folder / FILE, "artifact", f"a path with a / or one of {names}", repr(name))
     return folder
@@ -194,9 +199,9 @@ def _read_golden(folder: Path, contract: Contract) -> dict[str, list[Pair]]:
     """Read the recorded pairs and check their number, names, shapes and finiteness."""
     file = confined(folder, "golden.file", contract.golden.file)
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = parse_json(read_bounded(file, LARGEST_GOLDEN).decode("utf-8"))
         heads = {head: [(dict(p["inputs"]), dict(p["outputs"])) for p in pairs] for head, pairs in content.items()}
-    except (ValueError, AttributeError, KeyError, TypeError) as error:
+    except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
         expected = "JSON of head -> list of {inputs, outputs}, each name -> numbers"
         raise ArtifactError(file, "golden", expected, f"`{type(error).__name__}: {one_line(error)}`") from None
     if sorted(heads) != sorted(contract.graphs):
