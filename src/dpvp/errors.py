@@ -10,7 +10,6 @@ from pathlib import Path
 
 from dpvp.untrusted import shortened
 
-
 LONGEST_MESSAGE = 4000  # characters; what is quoted may come from a file that somebody has made to flood a log
 
 

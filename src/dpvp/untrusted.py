@@ -1,7 +1,7 @@
 """Reading what others wrote: files of a size that we mean to read, YAML and JSON that hold plain values and no traps.
 
-Safe loaders build no objects, but they still follow aliases (nine lines can stand for a billion values), nest as deep as
-the stack allows, read numbers of any length and raise whatever `int` or `datetime` raise. Here all of that is one error.
+Safe loaders build no objects, but they still follow aliases (nine lines can stand for a billion values), nest as deep
+as the stack allows, read numbers of any length and raise whatever `int` or `datetime` raise. Here all is one error.
 """
 
 from __future__ import annotations
@@ -62,13 +62,13 @@ def parse_yaml(text: str) -> Any:
     """Return what a YAML document of plain values says.
 
     Raises:
-        UnreadableError: it is not YAML, or it has aliases, keys that are written twice, numbers beyond 64 bits, characters
-            that cannot be printed or more than `DEPTH` levels.
+        UnreadableError: it is not YAML, or it has aliases, keys that are written twice, numbers beyond 64 bits,
+            characters that cannot be printed or more than `DEPTH` levels.
     """
     if len(text) > LARGEST_TEXT:
         raise UnreadableError(f"it has more than {LARGEST_TEXT} characters")
     try:
-        content = yaml.load(text, Loader=_PlainLoader)  # a SafeLoader
+        content = yaml.load(text, Loader=_PlainLoader)  # noqa: S506  (a SafeLoader and less)
         _check(content)
     except UnreadableError:
         raise

@@ -22,8 +22,8 @@ BUILTINS = {"eval", "exec", "compile", "__import__"}
 OF_OS = {"system", "popen", "execl", "execle", "execlp", "execv", "execve", "execvp", "execvpe", "spawnl", "spawnv"}
 OF_YAML = {"load", "load_all", "safe_load", "safe_load_all", "full_load", "full_load_all", "unsafe_load", "dump_all"}
 
-# What is used all the same. Pickle is how Python's own pools talk: between a process and the children that it has started,
-# over pipes that nobody else can write to, never from a file or a socket.
+# What is used all the same. Pickle is how Python's own pools talk: between a process and the children that it has
+# started, over pipes that nobody else can write to, never from a file or a socket.
 ALLOWED = {
     ("src/dpvp/bench/worker.py", "multiprocessing"): "one child of `dpvp bench`",
     ("src/dpvp/bench/worker.py", "concurrent.futures"): "one child of `dpvp bench`",

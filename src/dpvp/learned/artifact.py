@@ -123,7 +123,7 @@ def seal(folder: Path, description: Mapping[str, Any], pairs: Mapping[str, Seque
         folder / FILE, {"schema_version": SCHEMA_VERSION, **description, "graphs": graphs, **golden}
     )
     write_golden(folder / GOLDEN, recorded)
-    _read_golden(folder, contract)
+    read_golden(folder, contract)
     text = yaml.safe_dump(contract.model_dump(mode="json"), sort_keys=False)
     (folder / FILE).write_text(text, encoding="utf-8")
     return contract
@@ -187,16 +187,16 @@ def _checked(folder: Path, owner: tuple[Machine, Task] | None) -> tuple[Contract
         sizes |= {"ndx": robot.ndx, "nv": robot.nv, "nu": robot.nu}
         sizes["nf"] = len(task.features(ranges.x.mean(axis=0), ranges.goal.mean(axis=0))[0])
     check_signatures(file, contract, sizes)
-    golden = _read_golden(folder, contract)
+    golden = read_golden(folder, contract)
     graphs: dict[str, Graph] = {}
     for head, spec in contract.graphs.items():
         graphs[head] = open_graph(folder, head, spec)
-        _replay(folder / contract.golden.file, head, graphs[head], golden[head])
+        replay(folder / contract.golden.file, head, graphs[head], golden[head])
     return contract, MappingProxyType(graphs)
 
 
-def _read_golden(folder: Path, contract: Contract) -> dict[str, list[Pair]]:
-    """Read the recorded pairs and check their number, names, shapes and finiteness."""
+def read_golden(folder: Path, contract: Contract) -> dict[str, list[Pair]]:
+    """Read the recorded pairs and check their number, names, shapes and finiteness, or raise `ArtifactError`."""
     file = confined(folder, "golden.file", contract.golden.file)
     try:
         content = parse_json(read_bounded(file, LARGEST_GOLDEN).decode("utf-8"))
@@ -235,8 +235,8 @@ def _arrays(file: Path, where: str, numbers: Mapping[str, Any], specs: tuple[Ten
     return arrays
 
 
-def _replay(file: Path, head: str, graph: Graph, pairs: Sequence[Pair]) -> None:
-    """Compute the recorded pairs again and refuse a graph that answers otherwise."""
+def replay(file: Path, head: str, graph: Graph, pairs: Sequence[Pair]) -> None:
+    """Compute the recorded pairs again and refuse, with an `ArtifactError`, a graph that answers otherwise."""
     types = {spec.name: spec.dtype for spec in graph.spec.inputs}
     scale = {s.name: max(np.abs(pair.outputs[s.name]).max() for pair in pairs) or 1.0 for s in graph.spec.outputs}
     for i, pair in enumerate(pairs):

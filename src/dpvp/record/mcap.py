@@ -22,7 +22,7 @@ from typing import IO, Any
 import lz4.frame
 import yaml
 import zstandard
-from mcap.exceptions import InvalidMagic, McapError
+from mcap.exceptions import InvalidMagic
 from mcap.records import Channel, Chunk, Footer, McapRecord, Message, Metadata, Schema
 from mcap.stream_reader import StreamReader, breakup_chunk
 from mcap.well_known import MessageEncoding, Profile, SchemaEncoding

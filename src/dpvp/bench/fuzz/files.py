@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+import dpvp.scenario
 from dpvp.bench.fuzz.format import Format
 from dpvp.bench.fuzz.mutation import NASTY_YAML, damaged, mutated_yaml
 from dpvp.config import override, read_yaml, share_directory
@@ -18,6 +19,7 @@ from dpvp.scenario import load_scenario, scenario_names
 from dpvp.worlds.mujoco import MujocoWorld
 
 ROBOT = "leg2r"  # the smallest
+dpvp.scenario.load_robot_from = functools.cache(load_robot_from)  # robots are spoiled by themselves; xacro is slow
 SCENE_STEPS = 3
 
 
@@ -27,9 +29,9 @@ def formats() -> dict[str, Callable[[], Format]]:
         "scenario": _scenario,
         "override": _override,
         "controllers": _controllers,
-        "robot": partial(_robot, "robot.yaml", ".yaml", _mutated_robot),
-        "urdf": partial(_robot, f"{ROBOT}.urdf.xacro", ".xacro", _mutated_text),
-        "scene": partial(_robot, "scene.xml", ".xml", _mutated_text),
+        "robot": functools.partial(_robot, "robot.yaml", ".yaml", _mutated_robot),
+        "urdf": functools.partial(_robot, f"{ROBOT}.urdf.xacro", ".xacro", _mutated_text),
+        "scene": functools.partial(_robot, "scene.xml", ".xml", _mutated_text),
     }
 
 
@@ -82,12 +84,14 @@ def _controllers() -> Format:
 
 def _robot(name: str, suffix: str, mutate: Callable[[np.random.Generator, str], bytes]) -> Format:
     source = share_directory() / "urdf" / ROBOT
-    text = (source / name).read_text(encoding="utf-8")
+    plain = load_robot(ROBOT).urdf_xml
+    text = plain if name.endswith(".xacro") else (source / name).read_text(encoding="utf-8")
 
     def read(content: bytes, where: Path) -> None:
         folder = where / ROBOT
         if not folder.exists():
             shutil.copytree(source, folder)
+            (folder / f"{ROBOT}.urdf.xacro").write_text(plain, encoding="utf-8")
         (folder / name).write_bytes(content)
         robot = load_robot_from(folder)
         assert all(np.isfinite(posture).all() for posture in robot.postures.values())
@@ -104,13 +108,14 @@ def _mutated_robot(rng: np.random.Generator, text: str) -> bytes:
 
 
 def _mutated_text(rng: np.random.Generator, text: str) -> bytes:
-    """Spoil values between quotes, whole elements, or bytes."""
+    """Spoil values between quotes, or bytes."""
     if rng.random() < 0.4:
         return damaged(rng, text.encode())
     pieces = text.split('"')
     for _ in range(int(rng.integers(1, 4))):
         place = 2 * int(rng.integers(len(pieces) // 2)) + 1
-        pieces[place] = NASTY_XML[rng.integers(len(NASTY_XML))] if rng.random() < 0.7 else pieces[rng.choice(len(pieces))]
+        other = pieces[rng.integers(len(pieces))]
+        pieces[place] = NASTY_XML[rng.integers(len(NASTY_XML))] if rng.random() < 0.7 else other
     return '"'.join(pieces).encode()
 
 
@@ -135,9 +140,6 @@ NASTY_XML = (
     "${1/0}",
     "${().__class__}",
     "${open('/etc/passwd').read()}",
-    "${'a' * 10**9}",
-    "${9**9**9}",
-    "${[1] * 10**10}",
     "$(arg nothing)",
     "$(find nothing)",
     "$(env HOME)",

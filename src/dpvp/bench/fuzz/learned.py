@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from dpvp.bench.fuzz.format import Format
 from dpvp.bench.fuzz.mutation import INTEGERS, damaged, mutated_json, mutated_yaml
 from dpvp.config import share_directory
-from dpvp.learned.artifact import load_artifact, verify_artifact
-from dpvp.learned.contract import FILE
+from dpvp.learned.artifact import load_artifact, read_golden, replay
+from dpvp.learned.contract import FILE, read_contract
+from dpvp.learned.graph import open_graph
 from dpvp.scenario import load_scenario
 
 ARTIFACT, HEAD = "leg_track", "policy"
@@ -59,20 +59,18 @@ def _text(name: str, suffix: str, mutate: Callable[[np.random.Generator, str], b
 
 
 def _graph(*, rehashed: bool) -> Format:
-    contract = yaml.safe_load((_source() / FILE).read_text(encoding="utf-8"))
-    name = contract["graphs"][HEAD]["file"]
-    source, other = ((_source() / contract["graphs"][head]["file"]).read_bytes() for head in (HEAD, "residual"))
+    contract = read_contract(_source() / FILE)
+    spec, pairs = contract.graphs[HEAD], read_golden(_source(), contract)[HEAD]
+    source, other = ((_source() / contract.graphs[head].file).read_bytes() for head in (HEAD, "residual"))
 
     def mutated(rng: np.random.Generator) -> bytes:
         return damaged(rng, source, other) if rng.random() < 0.5 else _rebuilt(rng, source)
 
     def read(content: bytes, where: Path) -> None:
-        folder = _working_copy(where)
-        (folder / name).write_bytes(content)
-        if rehashed:
-            contract["graphs"][HEAD]["sha256"] = hashlib.sha256(content).hexdigest()
-            (folder / FILE).write_text(yaml.safe_dump(contract), encoding="utf-8")
-        verify_artifact(folder)
+        (where / spec.file).write_bytes(content)
+        digest = hashlib.sha256(content).hexdigest() if rehashed else spec.sha256
+        graph = open_graph(where, HEAD, spec.model_copy(update={"sha256": digest}))
+        replay(where / FILE, HEAD, graph, pairs)
 
     return Format(".onnx", mutated, read)
 

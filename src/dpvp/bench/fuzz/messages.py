@@ -64,7 +64,8 @@ def _refused(take: Callable[[], object]) -> DpvpError | None:
 
 def _takers(scenario: Scenario, where: Path, raw: bytes) -> list[Callable[[], object]]:
     """Return everything that is done somewhere with bytes that are taken for one kind of message or another."""
-    robot, task, feed = scenario.robot, scenario.task, RunFeed(scenario.robot, RunMetrics(scenario, where))
+    robot, task, metrics = scenario.robot, scenario.task, RunMetrics(scenario, where)
+    feed = RunFeed(robot, metrics)
 
     def control() -> None:
         check_command(robot, command_of(robot, decode(raw, Control), 0.2))
@@ -95,7 +96,7 @@ def _takers(scenario: Scenario, where: Path, raw: bytes) -> list[Callable[[], ob
         plan,
         lambda: contacts_of(robot.feet, decode(raw, Sensor).contacts),
         *(fed(topic, kind) for topic, kind in topics.items() if topic in feed.topics),
-        lambda: feed.summary(),
+        metrics.summary,
     ]
 
 

@@ -1,4 +1,4 @@
-"""Mutations: what becomes of a real file when chance or malice had it in hand. Everything is drawn from one generator."""
+"""Mutations: what becomes of a real file in the hands of chance or malice. All is drawn from one generator."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import yaml
+
+from dpvp.untrusted import parse_yaml
 
 Generator = np.random.Generator
 Key = str | int
@@ -150,7 +152,7 @@ def mutated_yaml(rng: Generator, text: str, other: str = "") -> bytes:
     """Return YAML with values, keys or syntax that nobody expects in some places of `text`."""
     if rng.random() < 0.2:
         return damaged(rng, text.encode(), other.encode())
-    tree, raw = _grafted(rng, yaml.safe_load(text), NASTY_YAML)
+    tree, raw = _grafted(rng, parse_yaml(text), NASTY_YAML)
     return _filled(yaml.safe_dump(tree, sort_keys=False, width=10**6), raw, "{}").encode("utf-8", "surrogatepass")
 
 

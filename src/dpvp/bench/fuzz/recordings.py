@@ -26,6 +26,7 @@ from dpvp.scenario import load_scenario
 SCENARIO_NAMES = ("kuka_reach", "leg_track", "quadruped_walk")
 T0 = 1_790_000_000.0  # s since 1970
 METRICS_TEXT = '{"scenario": "kuka_reach", "success": true, "goal": [0.5, 0.1, 0.6], "duration_s": 5.0}'
+TOPICS = ("/joint_states", "/estimator_node/sensor", "/mpc_node/active_goal", "/mpc_node/plan_ms", "/diagnostics")
 NEW_TYPES = ("string x", "float64[4000000000] x", "Nothing x", "float64[] x\n" * 2000, "uint8[0] x", "# \n")
 
 
@@ -140,14 +141,13 @@ def _spoil(rng: np.random.Generator, record: Any) -> None:
         if rng.random() < 0.1:
             record.name = ("", "x", "std_msgs/msg/Float64", "sensor_msgs/msg/JointState")[rng.integers(4)]
     elif isinstance(record, Channel):
-        topics = ("/joint_states", "/estimator_node/sensor", "/mpc_node/active_goal", "/mpc_node/plan_ms", "/diagnostics")
         match int(rng.integers(4)):
             case 0:
                 record.schema_id = int(rng.integers(0, 9))
             case 1:
                 record.message_encoding = ("", "json", "cdr")[rng.integers(3)]
             case _:
-                record.topic = topics[rng.integers(len(topics))]
+                record.topic = TOPICS[rng.integers(len(TOPICS))]
     else:
         match int(rng.integers(4)):
             case 0:
