@@ -29,7 +29,8 @@ from dpvp.record.metrics import RunMetrics, write_metrics
 from dpvp.record.report import METRICS, PICTURE, RECORDING, RunFeed, open_run, read_run
 from dpvp.robot import Robot
 from dpvp.ros.convert import goal_type
-from dpvp.ros.messages import Control, Sensor, decode, encode
+from dpvp.ros.messages import Control, Sensor
+from dpvp.ros.wire import decode, encode
 from dpvp.ros.node import LATCHED, run_node
 from dpvp.ros.parameters import declare
 from dpvp.ros.processes import IMU

@@ -16,7 +16,8 @@ from dpvp.record.metrics import RunMetrics
 from dpvp.record.report import RunFeed
 from dpvp.robot import JointMap
 from dpvp.ros.convert import command_of, goal_of, goal_type, state_of
-from dpvp.ros.messages import Control, Sensor, decode, encode
+from dpvp.ros.messages import Control, Sensor
+from dpvp.ros.wire import decode, encode
 from dpvp.ros.odometry import contacts_of, measurement_of
 from dpvp.ros.processes import IMU
 from dpvp.ros.record_node import OF_A_BASE, TOPICS
