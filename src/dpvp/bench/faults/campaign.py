@@ -19,8 +19,9 @@ from dpvp.bench.faults.rig import Rig
 from dpvp.scenario import load_scenario
 
 MOTIONS = 4  # starts and goals of each scenario, of which every case disturbs one
-ONSET = (0.4, 1.0)  # s after tracking was asked for
-AFTERWARDS = 0.9  # s in which the robot has to come back
+ONSET = (0.3, 0.8)  # s after tracking was asked for
+AFTERWARDS = 2.0  # s in which the robot has to come back
+UNDISTURBED_SECONDS = 2.0
 UNDISTURBED = Case("none", 0, 0)
 
 Usual = Mapping[str, Mapping[str, float]]  # of a scenario: the largest shares of limits without faults
@@ -63,14 +64,13 @@ def pool(jobs: int) -> ProcessPoolExecutor:
 def run_case(name: str, case: Case, usual: Mapping[str, float]) -> Finding:
     """Run and judge one case of the scenario `name`."""
     rig, kind = _rig(name), kind_named(case.kind)
-    seconds = case.onset + case.duration + AFTERWARDS
-    trace = rig.run(case, lambda rng: kind.make(rig.scenario.robot, rng), seconds)
+    trace = rig.run(case, lambda rng: kind.make(rig.scenario.robot, rng), case.end + AFTERWARDS)
     return judge(name, 1.0 / rig.scenario.config.rates.plan, kind, case, trace, usual)
 
 
 def _undisturbed(name: str, case: Case) -> dict[str, float]:
     rig = _rig(name)
-    return peaks(rig.run(case, lambda rng: Fault(rig.scenario.robot, rng), ONSET[1] + 3.0 * AFTERWARDS))
+    return peaks(rig.run(case, lambda rng: Fault(rig.scenario.robot, rng), UNDISTURBED_SECONDS))
 
 
 @lru_cache(maxsize=3)

@@ -122,6 +122,11 @@ class Case:
     onset: float = math.inf
     duration: float = 0.0
 
+    @property
+    def end(self) -> float:
+        """When it is over, s."""
+        return self.onset + self.duration
+
     def lasts(self, t: float) -> bool:
         """True while it does."""
-        return self.onset <= t < self.onset + self.duration
+        return self.onset <= t < self.end

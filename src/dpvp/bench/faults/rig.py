@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from dpvp.bench.faults.fault import Case, Fault, Late
+from dpvp.bench.faults.fault import Case, Fault, Late, Mode
 from dpvp.bench.faults.plant import SimulatedPlant, Truth
 from dpvp.bench.faults.solver import Mind, SimulatedSolver
 from dpvp.control.guard import check_state
@@ -27,6 +27,7 @@ from dpvp.worlds.mujoco import MujocoWorld
 
 T = TypeVar("T")
 GOAL_SECONDS = 1.5  # a new goal comes this often, so that there is motion to be disturbed
+WELL = 0.2  # s of following plans, after a fault is over, that end a case
 SPEED = 0.6  # share of a gait's range that is commanded
 
 
@@ -87,13 +88,18 @@ class Rig:
         self._world = MujocoWorld(scenario.robot, 1.0 / scenario.config.rates.feedback)
 
     def run(self, case: Case, make: Callable[[np.random.Generator], Fault], seconds: float) -> Trace:
-        """Let `seconds` pass with the fault that `make` makes; without one where the case has no onset."""
-        self._mind.fault = self._healthy
+        """Let `seconds` pass at most with the fault that `make` makes; without one where the case has no onset.
+
+        It ends sooner where plans are followed again for a while.
+        """
         run = _Run(self.scenario, self._world, self._mind, case)
-        fault = make(np.random.default_rng([case.seed, 1]))
+        fault, well = make(np.random.default_rng([case.seed, 1])), 0
         for _ in range(round(seconds * self.scenario.config.rates.feedback)):
             self._mind.fault = run.fault = fault if case.lasts(run.plant.t) else self._healthy
             run.step()
+            well = well + 1 if run.back and run.plant.t >= case.end else 0
+            if well >= WELL * self.scenario.config.rates.feedback:
+                break
         self._mind.fault = self._healthy
         return run.trace()
 
@@ -146,8 +152,13 @@ class _Run:
     def trace(self) -> Trace:
         """Return what came of it."""
         self._trace.fell = self.plant.fell()
-        self._trace.back = self.loop.decision.state is LoopState.TRACK and self.plant.mode.name == "TRACK"
+        self._trace.back = self.back
         return self._trace
+
+    @property
+    def back(self) -> bool:
+        """Whether plans are followed."""
+        return self.loop.decision.state is LoopState.TRACK and self.plant.mode is Mode.TRACK
 
     def _run_loop(self) -> None:
         """Do what `mpc_node` does in this moment."""
