@@ -39,5 +39,9 @@ class MessageError(DpvpError):
     """A message or a state whose content cannot be used: names, order, shape or NaN."""
 
 
+class SafetyError(DpvpError):
+    """What is asked for is not safe now; the message says what has to be over first."""
+
+
 class EnvironmentProblem(DpvpError):  # noqa: N818  (EnvironmentError is a builtin)
     """The machine lacks something or has it in a version that does not work; the message says how to mend it."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +111,10 @@ class Robot:
     def nominal(self) -> Array:
         """The posture `nominal`: (nq,), read-only."""
         return self.postures["nominal"]
+
+    def slowed(self, share: float) -> Robot:
+        """Return the robot with `share` of its velocity limits; it is still the machine of `model_hash`."""
+        return replace(self, limits=replace(self.limits, velocity=_constant(share * self.limits.velocity)))
 
     def at_rest(self, posture: str = "nominal") -> Array:
         """Return the state (nx,) of standing still in `posture`."""

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from dpvp.control.loop import Answer, MpcLoop
-from dpvp.control.supervisor import LoopState, Reason
+from dpvp.control.states import LoopState, Reason
 from dpvp.errors import GoalError, MessageError
 from dpvp.plan import Advice, Plan, PlanStatus, State, Timings, Verdict
 from dpvp.robot import Robot
@@ -19,7 +19,7 @@ from dpvp.scenario import Scenario, load_scenario
 from dpvp.tasks.task import Task
 
 Array = NDArray[np.float64]
-IDLE, HOLD, TRACK = LoopState
+IDLE, HOLD, TRACK, FAULT = LoopState
 PERIOD = 0.01
 T = 5
 
@@ -48,7 +48,7 @@ class FakeSolver:
     finished: Plan | None = None
     lock_step: Callable[[], Plan | None] = lambda: None
 
-    def post(self, x: Array, goal: Array, t: float, *, fresh: bool = False) -> None:
+    def post(self, x: Array, goal: Array, t: float, *, fresh: bool = False, plain: bool = False) -> None:
         assert self.busy_since is None, "asked while it thinks"
         self.posts.append((x.copy(), goal.copy(), t, fresh))
         self.busy_since = self.clock()
@@ -123,8 +123,8 @@ class Bench:
 
 @pytest.fixture(scope="session")
 def scenario() -> Scenario:
-    """Commands are those of plans; what the torque observer takes off them is looked at by itself."""
-    return load_scenario("kuka_reach", ("loop.observer.bandwidth=0",))
+    """Commands are those of plans; what observer and guard make of their torques is looked at elsewhere."""
+    return load_scenario("kuka_reach", ("loop.observer.bandwidth=0", "safety.torque_rate=1000000"))
 
 
 @pytest.fixture
@@ -442,7 +442,7 @@ class TestRejectedPlans:
         answers = [bench.planned(PlanStatus.GAPS_OPEN) for _ in range(10)]
         assert all(answer is not None for answer in answers[:6])
         assert answers[-1] is None
-        assert bench.found == (HOLD, Reason.NO_PLAN)
+        assert bench.found == (HOLD, Reason.PLANS_REJECTED)
         assert holds(bench.period(), robot, bench.x)
         bench.solver.answer()
         assert bench.loop.poll() is not None
@@ -452,7 +452,7 @@ class TestRejectedPlans:
         bench.loop.ask(TRACK)
         assert bench.planned(PlanStatus.NOT_FINITE) is None
         assert holds(bench.period(), robot, bench.x)
-        assert bench.found == (HOLD, Reason.NO_PLAN)
+        assert bench.found == (HOLD, Reason.PLANS_REJECTED)
 
     def test_a_plan_of_an_earlier_run_is_nothing_to_fall_back_on(self, bench: Bench) -> None:
         bench.tracking()
@@ -691,7 +691,7 @@ class TestLockStep:
             assert bench.found == (TRACK, Reason.ASKED)
             assert answer is not None
         assert holds(bench.loop.step(State(0.11, bench.x)), robot, bench.x)
-        assert bench.found == (HOLD, Reason.NO_PLAN)
+        assert bench.found == (HOLD, Reason.PLANS_REJECTED)
         bench.solver.lock_step = bench.solver.answer
         bench.loop.step(State(0.12, bench.x))
         assert bench.found == (TRACK, Reason.ASKED)

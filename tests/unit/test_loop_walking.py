@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from dpvp.control.feedback import FeedbackLaw, FeedbackTiming
 from dpvp.control.loop import Answer, MpcLoop
 from dpvp.control.onboard import joint_columns, left_to_joints
-from dpvp.control.supervisor import LoopState
+from dpvp.control.states import LoopState
 from dpvp.errors import GoalError
 from dpvp.plan import Command, Plan, PlanStatus, State
 from dpvp.scenario import Scenario, load_scenario
@@ -36,7 +36,7 @@ class InstantSolver:
     asked: list[float] = field(default_factory=list)
     plan: Plan | None = None
 
-    def post(self, x: Array, goal: Array, t: float, *, fresh: bool = False) -> None:
+    def post(self, x: Array, goal: Array, t: float, *, fresh: bool = False, plain: bool = False) -> None:
         robot, rng = self.scenario.robot, np.random.default_rng(0)
         xs = np.tile(x, (T + 1, 1))
         xs[:, 7 : robot.nq] += 0.001 * np.arange(T + 1)[:, None]

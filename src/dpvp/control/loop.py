@@ -12,10 +12,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from dpvp.control.guard import check_command, hold_command
+from dpvp.control.gate import Decision, Health, Ruling, decide
+from dpvp.control.guard import CommandGuard, hold_command
+from dpvp.control.learned_watch import LearnedWatch
+from dpvp.control.monitors import jumped
 from dpvp.control.observer import TorqueObserver
 from dpvp.control.onboard import left_to_joints
-from dpvp.control.supervisor import Decision, Health, LoopState, Reason, decide
+from dpvp.control.states import LoopState, Reason
 from dpvp.errors import GoalError, MessageError
 from dpvp.plan import SAME_TIME, Array, Command, Plan, State
 from dpvp.planning.process import SolverProcess
@@ -24,8 +27,7 @@ from dpvp.tasks.task import Steered
 
 logger = logging.getLogger(__name__)
 
-COMPLAIN_EVERY = 1.0  # s between two log lines about states that cannot be used
-FASTEST_BASE = 5.0  # m/s; no legged robot of ours is that fast, and estimates that are have jumped
+COMPLAIN_EVERY = 1.0  # s between two log lines about states and commands that cannot be used
 RECENT = 1000  # plans whose times are kept for the percentiles of the diagnostics
 LOCK_STEP_PATIENCE = 10.0  # s; in lock-step the plant waits for the plan, however long it takes
 
@@ -47,6 +49,7 @@ class LoopCounters:
     missed: int = 0
     plans: int = 0
     bad_states: int = 0
+    withheld: int = 0
     solver_restarts: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
     guesses: Counter[str] = field(default_factory=Counter)
@@ -68,13 +71,19 @@ class MpcLoop:
         scenario: Scenario,
         start_solver: Callable[[], SolverProcess],
         *,
+        supervised: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Start the solver; `start_solver` is called again whenever it has to be replaced."""
+        """Start the solver; `start_solver` is called again whenever it has to be replaced.
+
+        A loop that is `supervised` holds until the supervisor has allowed more, and whenever it falls silent.
+        """
         self._scenario, self._robot, self._limits = scenario, scenario.robot, scenario.config.loop
         self._start_solver, self._clock = start_solver, clock
         observer = self._limits.observer
         self._observer = TorqueObserver(self._robot, observer.bandwidth, observer.share)
+        self._guard = CommandGuard(self._robot, scenario.config.safety, scenario.config.rates.command_period)
+        self._learned = LearnedWatch(scenario.config.safety)
         self.solver = start_solver()
         self.counters = LoopCounters()
         self.decision = Decision(LoopState.IDLE, Reason.ASKED, solve=False)
@@ -83,6 +92,9 @@ class MpcLoop:
         self._asked = LoopState.IDLE
         self._state: State | None = None
         self._state_at = self._plan_at = -math.inf
+        self._ruling = Ruling()
+        self._ruled_at = -math.inf if supervised else math.inf
+        self._rejecting = False
         self._posted: State | None = None
         self._anchor: Array | None = None
         self._fresh = True
@@ -95,6 +107,12 @@ class MpcLoop:
         self._asked = state
         self._forget_plans()
         self._anchor = None
+
+    def obey(self, ruling: Ruling) -> None:
+        """Take what the supervisor allows at most. A fault ends what was asked for: after it the loop holds."""
+        self._ruling, self._ruled_at = ruling, self._clock()
+        if ruling.state is LoopState.FAULT and self._asked is LoopState.TRACK:
+            self.ask(LoopState.HOLD)
 
     def aim(self, goal: ArrayLike) -> Array:
         """Set the goal, checked; raises `GoalError` and keeps the old goal if it is refused."""
@@ -120,10 +138,11 @@ class MpcLoop:
         """Take a measured state; a repeated one does not count as news."""
         if self._state is not None and state.t == self._state.t:
             return
-        if self._jumped(state):
+        if self._state is not None and jumped(self._robot, self._state.x, state.x, state.t - self._state.t):
             logger.warning("the state jumped: holding from the new posture")
             self._forget_plans()
             self._observer.reset()
+            self._guard.forget()
             self._anchor = None
         self._state, self._state_at = state, self._clock()
         self._observer.sense(state.t, state.x)
@@ -131,10 +150,7 @@ class MpcLoop:
     def refuse_state(self, error: MessageError) -> None:
         """Count a state that could not be used."""
         self.counters.bad_states += 1
-        now = self._clock()
-        if now - self._complained_at > COMPLAIN_EVERY:
-            self._complained_at = now
-            logger.error(f"state refused ({self.counters.bad_states} so far): {error}")
+        self._complain(f"state refused ({self.counters.bad_states} so far): {error}")
 
     def tick(self, skipped: int = 0) -> Answer | None:
         """Do what is due once a period: look after the solver, ask it, hold where that is all that can be done."""
@@ -160,8 +176,10 @@ class MpcLoop:
     def step(self, state: State) -> Answer | None:
         """Answer one state and wait for it: the loop in lock-step with its plant."""
         self.sense(state)
-        # the plant has waited: states do not age, and plans by the plant's time alone
+        # the plant has waited: states and rulings do not age, and plans by the plant's time alone
         self._state_at = self._clock()
+        if self._ruled_at > -math.inf:
+            self._ruled_at = max(self._ruled_at, self._state_at)
         if self._plan_at > -math.inf and self.plan is not None:
             self._plan_at = self._state_at - (state.t - self.plan.t0)
         if self._plan_in_force(state.t):
@@ -186,7 +204,7 @@ class MpcLoop:
         report = {
             "state": self.decision.state.name,
             "reason": self.decision.reason.name,
-            "reason_text": self.decision.reason.value,
+            "reason_text": self.decision.reason.text,
             "periods": str(counters.periods),
             "missed": str(counters.missed),
             "missed_share": f"{share:.5f}",
@@ -196,6 +214,7 @@ class MpcLoop:
             "state_age_ms": f"{1e3 * (now - self._state_at):.2f}",
             "plan_age_ms": f"{1e3 * (now - self._plan_at):.2f}",
             "bad_states": str(counters.bad_states),
+            "withheld": str(counters.withheld),
             "solver_restarts": str(counters.solver_restarts),
             "solver_pid": str(self.solver.pid),
         }
@@ -217,10 +236,14 @@ class MpcLoop:
             goal_set=self.goal is not None,
             solver_ready=self.solver.ready,
             solver_restarted=self.counters.solver_restarts > 0,
+            rejecting=self._rejecting,
+            learned_doubted=self._learned.doubts(now),
+            ruling=self._ruling,
+            ruling_age=max(0.0, now - self._ruled_at),
         )
         before, self.decision = self.decision, decide(self._asked, health, self._limits)
         if (before.state, before.reason) != (self.decision.state, self.decision.reason):
-            logger.info(f"{self.decision.state.name}: {self.decision.reason.value}")
+            logger.info(f"{self.decision.state.name}: {self.decision.reason.text}")
         if before.state is not LoopState.HOLD:
             self._anchor = None
 
@@ -242,7 +265,8 @@ class MpcLoop:
     def _post(self) -> None:
         assert self._state is not None
         assert self.goal is not None
-        self.solver.post(self._state.x, self.goal, self._state.t, fresh=self._fresh)
+        plain = self._learned.doubts(self._clock())
+        self.solver.post(self._state.x, self.goal, self._state.t, fresh=self._fresh, plain=plain)
         self._posted, self._fresh = self._state, False
 
     def _follow(self, plan: Plan, lead: float) -> Answer | None:
@@ -254,6 +278,8 @@ class MpcLoop:
         self._plan_seconds.append(plan.timings.total)
         if state is None or state.t != plan.t0:  # asked for before the state jumped or something else was wanted
             return None
+        self._learned.look(plan, self._clock())
+        self._rejecting = not plan.status.usable
         if plan.status.usable:
             self.plan, self._plan_at = plan, self._clock()
             self._decide()
@@ -292,26 +318,28 @@ class MpcLoop:
     def _checked(self, command: Command, state: State, plan: Plan | None = None) -> Answer | None:
         try:
             command = left_to_joints(self._robot, command, state.x)
-            return Answer(check_command(self._robot, command), state, plan)
+            return Answer(self._guard(command, state.x, state.t + self._age), state, plan)
         except MessageError as error:  # cannot come from a usable plan; if it does, the plant must not see it
-            logger.error(f"command withheld: {error}")
+            self.counters.withheld += 1
+            self._complain(f"command withheld ({self.counters.withheld} so far): {error}")
             return None
+
+    @property
+    def _age(self) -> float:
+        """Seconds since the newest state arrived."""
+        return max(0.0, self._clock() - self._state_at)
 
     @property
     def _valid_for(self) -> float:
         timeout = self._scenario.config.feedback.command_timeout
         return math.inf if timeout is None else timeout
 
-    def _jumped(self, state: State) -> bool:
-        """True if no robot could have moved so far in the time between two states."""
-        if self._state is None:
-            return False
-        joints = slice(self._robot.nq - self._robot.nu, self._robot.nq)
-        moved, passed = np.abs(state.x - self._state.x), max(0.0, state.t - self._state.t)
-        far = bool(np.any(moved[joints] > 0.05 + 2.0 * self._robot.limits.velocity * passed))
-        if self._robot.floating:
-            far = far or bool(np.any(moved[:3] > 0.05 + FASTEST_BASE * passed))
-        return state.t < self._state.t or far
+    def _complain(self, text: str) -> None:
+        """Log an error, of many one in a while."""
+        now = self._clock()
+        if now - self._complained_at > COMPLAIN_EVERY:
+            self._complained_at = now
+            logger.error(text)
 
     def _note_arrival(self) -> None:
         """Say once per goal that it is reached."""

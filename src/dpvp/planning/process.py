@@ -68,13 +68,16 @@ class SolverProcess:
             select.select([self._socket], [], [], 0.1)
         return self.ready
 
-    def post(self, x: Array, goal: Array, t: float, *, fresh: bool = False) -> None:
-        """Ask for a plan from the (nx,) state `x` of time `t`, s; `fresh` forgets the previous plan."""
+    def post(self, x: Array, goal: Array, t: float, *, fresh: bool = False, plain: bool = False) -> None:
+        """Ask for a plan from the (nx,) state `x` of time `t`, s.
+
+        `fresh` forgets the previous plan, `plain` plans without what was learned.
+        """
         wanted = np.zeros((), goal_layout(len(goal)))
         wanted["goal"] = goal
         self._goals.post(wanted)
         state = np.zeros((), state_layout(len(x)))
-        state["t"], state["x"], state["fresh"] = t, x, fresh
+        state["t"], state["x"], state["fresh"], state["plain"] = t, x, fresh, plain
         self._states.post(state)
         self.busy_since = time.monotonic()
         with contextlib.suppress(OSError):  # a dead solver is seen by `alive`

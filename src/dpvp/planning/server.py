@@ -47,7 +47,8 @@ def serve(scenario: Scenario, fds: list[int]) -> None:
                 goal = np.array(wanted["goal"])
             if state["fresh"]:
                 previous = None
-            previous = planning.plan(np.array(state["x"]), goal, float(state["t"]), previous)
+            x, t = np.array(state["x"]), float(state["t"])
+            previous = planning.plan(x, goal, t, previous, plain=bool(state["plain"]))
             plans.post(plan_to_record(previous, layout))
             signal.send(LOOK)
 

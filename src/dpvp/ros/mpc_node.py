@@ -1,8 +1,8 @@
 """mpc_node: the MPC as a ROS 2 lifecycle node that serves ros2_control's linear_feedback_controller.
 
-Subscribes `sensor`, `goal` and, where the task takes velocities, `cmd_vel`; publishes `control`, `~/plan`, `~/plan_ms`,
-`~/active_goal`, `/diagnostics`; services `~/start`, `~/hold`, `~/stop`. Time inside is the plant's: that of the states'
-stamps.
+Subscribes `sensor`, `goal`, `supervisor_node/verdict` and, where the task takes velocities, `cmd_vel`; publishes
+`control` (in shadow `~/shadow_control`), `~/plan`, `~/plan_ms`, `~/active_goal`, `/diagnostics`; services `~/start`,
+`~/hold`, `~/stop`. Time inside is the plant's: that of the states' stamps.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import math
 import sys
 import time
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from builtin_interfaces.msg import Time
@@ -23,13 +24,23 @@ from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from dpvp.config import Config
+from dpvp.control.gate import Decision
 from dpvp.control.loop import Answer, MpcLoop
-from dpvp.control.supervisor import LoopState
+from dpvp.control.states import LoopState, Reason
 from dpvp.environment import require_pins
 from dpvp.errors import DpvpError, EnvironmentProblem, GoalError, MessageError
 from dpvp.plan import State
 from dpvp.planning.process import SolverProcess
-from dpvp.ros.convert import control_message, goal_message, goal_of, goal_type, seconds, state_of, trajectory_message
+from dpvp.ros.convert import (
+    control_message,
+    goal_message,
+    goal_of,
+    goal_type,
+    ruling_of,
+    seconds,
+    state_of,
+    trajectory_message,
+)
 from dpvp.ros.lifecycle import IDLE_SPIN, InterfaceNode
 from dpvp.ros.messages import Control, Sensor
 from dpvp.ros.node import COMMAND, LATCHED, STREAM, run_node
@@ -50,6 +61,8 @@ class MpcParameters(Config):
     start: bool = Field(False, description="follow plans as soon as the node is active, without waiting for ~/start")
     autostart: bool = Field(True, description="configure and activate without a lifecycle manager")
     lock_step: bool = Field(False, description="answer every state and let the plant wait for it")
+    supervised: bool = Field(False, description="hold until supervisor_node allows more, and when it falls silent")
+    shadow: bool = Field(False, description="plan beside whoever moves the robot: commands go to ~/shadow_control only")
     cmd_vel_timeout: float = Field(
         0.5, ge=0.0, description="a velocity commanded on cmd_vel ends after so much silence, s; 0: never"
     )
@@ -67,7 +80,8 @@ class MpcInterface:
         """
         self._node, self._parameters, self._scenario = node, parameters, scenario
         self._robot = scenario.robot
-        self.loop = MpcLoop(scenario, lambda: SolverProcess(Path(scenario.file), scenario))
+        solver = partial(SolverProcess, Path(scenario.file), scenario)
+        self.loop = MpcLoop(scenario, solver, supervised=parameters.supervised)
         with (
             ExitStack() as undo
         ):  # Ctrl-C may come while we wait, and the solver would not hear of it before it is ready
@@ -75,7 +89,7 @@ class MpcInterface:
             if not self.loop.solver.wait_ready(SOLVER_PATIENCE):
                 raise EnvironmentProblem(f"the solver process for {scenario.file} did not start; see its message above")
             undo.pop_all()
-        self._control = node.create_publisher(Control, "control", STREAM)
+        self._control = node.create_publisher(Control, "~/shadow_control" if parameters.shadow else "control", STREAM)
         self._plan = node.create_publisher(JointTrajectory, "~/plan", STREAM)
         self._plan_ms = node.create_publisher(Float64, "~/plan_ms", STREAM)
         kind = goal_type(scenario.task)
@@ -84,6 +98,7 @@ class MpcInterface:
         self._subscriptions = [
             node.create_subscription(Sensor, "sensor", self._on_sensor, STREAM),
             node.create_subscription(kind, "goal", self._on_goal, COMMAND),
+            node.create_subscription(DiagnosticStatus, "supervisor_node/verdict", self._on_verdict, STREAM),
         ]
         if isinstance(scenario.task, Steered):
             self._subscriptions.append(node.create_subscription(Twist, "cmd_vel", self._on_velocity, COMMAND))
@@ -96,6 +111,7 @@ class MpcInterface:
         self._next_tick = self._next_command = self._next_plan_message = self._next_report = time.monotonic()
         self._velocity_at = math.inf  # when the last one was commanded on `cmd_vel`
         self._sensor: Sensor | None = None
+        self._reported: Decision | None = None
         self.active = False
 
     def activate(self) -> None:
@@ -130,7 +146,7 @@ class MpcInterface:
     def work(self) -> float:
         """Do what is due and return the seconds until something is due again."""
         now = time.monotonic()
-        if now >= self._next_report:
+        if now >= self._next_report or self.loop.decision != self._reported:
             self._next_report = now + REPORT_PERIOD
             self._report()
         if self._parameters.lock_step or not self.active:
@@ -179,6 +195,17 @@ class MpcInterface:
         except MessageError as error:
             self.loop.refuse_state(error)
 
+    def _on_verdict(self, message: DiagnosticStatus) -> None:
+        try:
+            ruling = ruling_of(message)
+        except MessageError as error:
+            self._node.get_logger().error(str(error), throttle_duration_sec=1.0)
+            return
+        stricter = ruling.state is not LoopState.TRACK and ruling.state is not self.loop.decision.state
+        self.loop.obey(ruling)
+        if stricter and self.active and not self._parameters.lock_step:  # at once, not when the next period begins
+            self._publish(self.loop.tick())
+
     def _on_goal(self, message: object) -> None:
         try:
             self.aim(tuple(goal_of(message, self._robot.base)))
@@ -207,13 +234,22 @@ class MpcInterface:
             self._goal.publish(goal_message(goal, self._scenario.task, self._robot.base, self._now()))
 
     def _on_ask(self, state: LoopState, response: Trigger.Response) -> Trigger.Response:
-        response.success = self.active and not (state is LoopState.TRACK and self.loop.goal is None)
-        if response.success:
+        refusal = self._why_not(state)
+        response.success, response.message = refusal is None, refusal or state.name
+        if refusal is None:
             self.loop.ask(state)
-            response.message = state.name
-        else:
-            response.message = "no goal is set: publish one on `goal`" if self.active else "the node is not active"
         return response
+
+    def _why_not(self, state: LoopState) -> str | None:
+        """Return why the loop cannot be asked for `state`, None if it can."""
+        if not self.active:
+            return "the node is not active"
+        decision = self.loop.decision
+        if decision.state is LoopState.FAULT:
+            return f"fault ({decision.reason.text}): when its cause is over, call supervisor_node/reset"
+        if state is LoopState.TRACK and self.loop.goal is None:
+            return "no goal is set: publish one on `goal`"
+        return None
 
     def _publish(self, answer: Answer | None) -> None:
         if answer is None:
@@ -230,10 +266,13 @@ class MpcInterface:
             self._plan.publish(trajectory_message(self._robot, plan, stamp))
 
     def _report(self) -> None:
-        report = self.loop.report()
-        healthy = self.loop.decision.reason.name == "ASKED"
+        report, self._reported = self.loop.report(), self.loop.decision
+        if self._parameters.shadow:
+            report["shadow"] = "commands go to ~/shadow_control only"
+        healthy = self.loop.decision.reason is Reason.ASKED
+        faulty = self.loop.decision.state is LoopState.FAULT
         status = DiagnosticStatus(
-            level=DiagnosticStatus.OK if healthy else DiagnosticStatus.WARN,
+            level=DiagnosticStatus.ERROR if faulty else DiagnosticStatus.OK if healthy else DiagnosticStatus.WARN,
             name="mpc_node: loop",
             hardware_id=self._robot.name,
             message=f"{report['state']}: {report['reason_text']}",
