@@ -10,7 +10,7 @@ import numpy as np
 
 from dpvp.bench.faults.fault import Mode
 from dpvp.control.feedback import FeedbackLaw, FeedbackPhase, FeedbackTiming
-from dpvp.control.guard import check_command
+from dpvp.control.guard import CommandGuard
 from dpvp.errors import MessageError
 from dpvp.plan import Array, Command, State
 from dpvp.robot import Robot
@@ -52,6 +52,7 @@ class SimulatedPlant:
     Attributes:
         truth: what happened so far.
         refused: commands that the guard at the plant refused.
+        damped: whether the controllers were switched to the fallback, which damps.
     """
 
     def __init__(self, scenario: Scenario, world: MujocoWorld, start: Array) -> None:
@@ -74,7 +75,8 @@ class SimulatedPlant:
         self._steps = 0
         self._velocity = self.law.filtered(self.world.read().v)
         self.truth = Truth(array("d"), array("d"), array("d"), array("d"), array("d"), array("b"), array("b"))
-        self.refused, self._spoilt, self._holds = 0, False, False
+        self._guard = CommandGuard(robot, config.safety, config.rates.command_period)
+        self.refused, self.damped, self._spoilt, self._holds = 0, False, False, False
 
     @property
     def t(self) -> float:
@@ -82,14 +84,16 @@ class SimulatedPlant:
         return self._steps * self.world.dt
 
     def sensed(self) -> State:
-        """Return what the sensors say; velocities are filtered as the stock controller does."""
+        """Return what the sensors say, torques (nu,), Nm, as the mark; velocities are filtered as by stock controllers."""
         now = self.world.read()
-        return State(self.t, np.concatenate([now.q, self._velocity]))
+        return State(self.t, np.concatenate([now.q, self._velocity]), now.effort)
 
     def receive(self, command: Command, *, spoilt: bool) -> None:
         """Take a command that arrived; `spoilt` if it is not as it was sent."""
+        if self.damped:
+            return
         try:
-            command = check_command(self._robot, command)
+            command = self._guard(command, self.sensed().x, self.t)
         except MessageError:
             self.refused += 1
             return
@@ -99,13 +103,27 @@ class SimulatedPlant:
     @property
     def mode(self) -> Mode:
         """What the law does."""
+        if self.damped:
+            return Mode.DAMP
         return MODES.get(self.law.phase, Mode.HOLD if self._holds else Mode.TRACK)
+
+    def switch(self, *, damped: bool) -> None:
+        """Switch to the fallback, or back to a law that was started anew."""
+        if self.damped and not damped:
+            self.law.reset()
+            self._guard.forget()
+            self._velocity = self.law.filtered(self.world.read().v)
+        self.damped = damped
 
     def step(self, force: Array) -> None:
         """Let a cycle of the law pass under the force (3,), N, on the body that faults push."""
         now = self.world.read()
         self._velocity = self.law.filtered(now.v)
-        effort = self.law.update(self.t, now.q, self._velocity, now.effort)
+        if self.damped:
+            v = self._velocity[-self._robot.nu :]
+            effort = self._robot.gravity(now.q) - self._robot.hold.damping * v
+        else:
+            effort = self.law.update(self.t, now.q, self._velocity, now.effort)
         self.world.apply(effort)
         self.world.data.xfrc_applied[self._body, :3] = force
         self.world.step()
@@ -129,7 +147,7 @@ class SimulatedPlant:
         truth.torque.append(float((np.abs(now.effort) / limits.effort).max()))
         truth.asked.append(float((np.abs(asked) / limits.effort).max()))
         truth.mode.append(list(Mode).index(self.mode))
-        truth.spoilt.append(self._spoilt and self.law.phase in (FeedbackPhase.BLEND, FeedbackPhase.FEEDBACK))
+        truth.spoilt.append(self._spoilt and not self.damped and self.law.phase in (FeedbackPhase.BLEND, FeedbackPhase.FEEDBACK))
 
     def _come_to_rest(self) -> None:
         for _ in range(round(REST / self.world.dt)):

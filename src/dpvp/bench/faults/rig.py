@@ -16,9 +16,10 @@ import numpy as np
 from dpvp.bench.faults.fault import Case, Fault, Late, Mode
 from dpvp.bench.faults.plant import SimulatedPlant, Truth
 from dpvp.bench.faults.solver import Mind, SimulatedSolver
+from dpvp.bench.faults.supervising import SimulatedSupervisor
 from dpvp.control.guard import check_state
 from dpvp.control.loop import Answer, MpcLoop
-from dpvp.control.supervisor import LoopState
+from dpvp.control.states import LoopState, Reason
 from dpvp.errors import MessageError
 from dpvp.plan import Array, Command, State
 from dpvp.scenario import Scenario
@@ -97,6 +98,8 @@ class Rig:
         for _ in range(round(seconds * self.scenario.config.rates.feedback)):
             self._mind.fault = run.fault = fault if case.lasts(run.plant.t) else self._healthy
             run.step()
+            if run.plant.t >= case.end:
+                run.come_back()
             well = well + 1 if run.back and run.plant.t >= case.end else 0
             if well >= WELL * self.scenario.config.rates.feedback:
                 break
@@ -117,7 +120,13 @@ class _Run:
         self.fault = mind.fault
         self.plant = SimulatedPlant(scenario, world, task.sample_start(rng))
         self._now, self._solvers = 0.0, itertools.count(1)
-        self.loop = MpcLoop(scenario, self._start_solver, clock=lambda: self._now)  # type: ignore[arg-type]
+        self.loop = MpcLoop(
+            scenario,
+            self._start_solver,  # type: ignore[arg-type]
+            supervised=True,
+            clock=lambda: self._now,
+        )
+        self._supervisor = SimulatedSupervisor(scenario, lambda: self._now)
         self._states, self._commands = Link[State](), Link[Command]()
         rates = scenario.config.rates
         self._every = {name: max(1, round(rates.feedback / rate)) for name, rate in (
@@ -139,12 +148,16 @@ class _Run:
             self._states.send(state, self._now, self.fault.sensor(state))
         for state, _ in self._states.arrived(self._now):
             self._newest = state
+            self._supervisor.sense(state)
         if self._steps and self._steps % self._goal_every == 0:
             self._new_goal()
+        if self.fault.supervisor_runs:
+            self._run_supervisor()
         if self.fault.loop_runs:
             self._run_loop()
         for command, spoilt in self._commands.arrived(self._now):
             self.plant.receive(command, spoilt=spoilt)
+            self._supervisor.hear(command)
         self.plant.step(self.fault.force())
         self._listen()
         self._steps += 1
@@ -160,8 +173,28 @@ class _Run:
         """Whether plans are followed."""
         return self.loop.decision.state is LoopState.TRACK and self.plant.mode is Mode.TRACK
 
+    def _run_supervisor(self) -> None:
+        """Do what supervisor_node does in this moment, and what mpc_node does when it hears of it."""
+        self._supervisor.expect(self.loop.decision.state)
+        ruling, command = self._supervisor.step(stop=self.fault.stop)
+        self.plant.switch(damped=self._supervisor.ruling.state is LoopState.FAULT)
+        if command is not None:
+            self._commands.send(command, self._now, self.fault.control(command))
+        if ruling is None or not self.fault.loop_runs:
+            return
+        stricter = ruling.state is not LoopState.TRACK and ruling.state is not self.loop.decision.state
+        self.loop.obey(ruling)
+        if stricter:
+            self._publish(self.loop.tick())
+
+    def come_back(self) -> None:
+        """Do what an operator does after a fault: reset and ask for tracking again."""
+        if self._supervisor.reset() and self.loop.decision.reason is Reason.ASKED:
+            if self.loop.decision.state is LoopState.HOLD:
+                self.loop.ask(LoopState.TRACK)
+
     def _run_loop(self) -> None:
-        """Do what `mpc_node` does in this moment."""
+        """Do what mpc_node does in this moment."""
         if self._steps % self._every["plan"] == 0:
             self._sense()
             self._publish(self.loop.tick())
@@ -205,7 +238,7 @@ class _Run:
 
     def _listen(self) -> None:
         """Note what changed of what there is to see."""
-        counters, decision = self.loop.counters, self.loop.decision
+        counters, decision, ruling = self.loop.counters, self.loop.decision, self._supervisor.ruling
         now: dict[str, object] = {
             "bad_state": counters.bad_states,
             "solver_restart": counters.solver_restarts,
@@ -213,7 +246,9 @@ class _Run:
             "missed": counters.missed,
             "refused": self.plant.refused,
             "loop": f"{decision.state.name} {decision.reason.name}",
-            "law": self.plant.law.phase.name,
+            "withheld": counters.withheld,
+            "ruling": f"{ruling.state.name} {ruling.reason.name}",
+            "law": "FALLBACK" if self.plant.damped else self.plant.law.phase.name,
         }
         for name, value in now.items():
             if self._said.get(name) != value and self._said:

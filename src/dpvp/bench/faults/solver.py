@@ -38,10 +38,10 @@ class Mind:
         self._planning = replace(planning, budget=Budget(scenario.config.planner.iterations))
         self.period = 1.0 / scenario.config.rates.plan
 
-    def plan(self, x: Array, goal: Array, t: float, previous: Plan | None) -> Plan:
+    def plan(self, x: Array, goal: Array, t: float, previous: Plan | None, *, plain: bool) -> Plan:
         """Plan as the solver process does; see `Planning.plan`."""
         planning: Planning = self._planning if previous is not None else self._first
-        return planning.plan(x, goal, t, previous)
+        return planning.plan(x, goal, t, previous, plain=plain)
 
     def _spoilt(self, artifact: Artifact) -> Artifact:
         """Return `artifact` with graphs whose outputs pass through the fault of the moment."""
@@ -99,7 +99,7 @@ class SimulatedSolver:
         """True once it answers."""
         return self.alive and self._clock() >= self._ready_at
 
-    def post(self, x: Array, goal: Array, t: float, *, fresh: bool = False) -> None:
+    def post(self, x: Array, goal: Array, t: float, *, fresh: bool = False, plain: bool = False) -> None:
         """Ask for a plan; see `SolverProcess.post`."""
         if not self.alive:
             return
@@ -109,7 +109,7 @@ class SimulatedSolver:
         if math.isinf(takes):
             self._thought = None
             return
-        self._previous = self._mind.plan(x, goal, t, None if fresh else self._previous)
+        self._previous = self._mind.plan(x, goal, t, None if fresh else self._previous, plain=plain)
         self._thought = now + takes, self._mind.fault.plan(self._previous)
 
     def take(self) -> Plan | None:
