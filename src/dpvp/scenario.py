@@ -127,7 +127,7 @@ class SafetyConfig(Config):
     torque_rate: float = Field(
         200.0, gt=0, description="commanded torque changes by no more, in shares of the limit per second"
     )
-    gain: float = Field(1000.0, gt=0, description="gains beyond so many times the hold gains are refused")
+    gain: float = Field(10.0, gt=0, description="gains beyond so many times the hold gains are refused")
     velocity: float = Field(1.05, gt=0, description="share of a joint's velocity limit beyond which the robot holds")
     effort: float = Field(1.05, gt=0, description="share of a joint's measured torque beyond which the robot holds")
     position: Seconds = Field(0.02, description="rad that a joint may be beyond its range before the robot holds")

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+from dataclasses import replace
+
 import numpy as np
+import pinocchio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
-from dpvp.control.guard import check_command, check_state, hold_command
+from dpvp.control.guard import CommandGuard, check_command, check_state, hold_command
 from dpvp.errors import MessageError
 from dpvp.plan import Command
 from dpvp.robot import Robot
+from dpvp.scenario import SafetyConfig
 
 Array = NDArray[np.float64]
 finite = st.floats(-1e6, 1e6)
@@ -107,3 +112,51 @@ class TestHold:
 
     def test_the_guard_takes_it(self, robot: Robot) -> None:
         check_command(robot, hold_command(robot, np.zeros(14), 0.0, np.inf))
+
+
+class TestUnsound:
+    """Commands that no planner of ours makes."""
+
+    @pytest.fixture
+    def guard(self, robot: Robot) -> CommandGuard:
+        return CommandGuard(robot, SafetyConfig(), 0.01)
+
+    @given(seed=st.integers(0, 2**32 - 1), share=st.floats(3.1, 100.0))
+    def test_torque_beyond_all_bounds(self, robot: Robot, seed: int, share: float) -> None:
+        rng = np.random.default_rng(seed)
+        x = np.concatenate([rng.normal(size=7), rng.uniform(-0.5, 0.5, 7) * robot.limits.velocity])
+        u0 = robot.gravity(x[:7])
+        u0[2] = share * np.copysign(robot.limits.effort[2], x[9])
+        with pytest.raises(MessageError, match="times a joint's torque"):
+            CommandGuard(robot, SafetyConfig(), 0.01)(command(u0=u0), x, 1.0)
+
+    def test_what_brakes_may_pass(self, robot: Robot, guard: CommandGuard) -> None:
+        """The hold law brakes with more than the motors have where an arm is fast."""
+        x = robot.at_rest()
+        x[7:] = robot.limits.velocity
+        hold = hold_command(robot, x, 1.0, 1.2)
+        stiff = replace(hold, gain=9.0 * hold.gain)
+        passed = guard(stiff, x, 1.0)
+        torque = passed.u0 + passed.gain @ (passed.x0 - x)
+        assert np.all(np.abs(torque) <= robot.limits.effort * (1.0 + 1e-9))
+        assert np.all(torque[[0, 1, 2, 3]] < 0.0)
+
+    @given(seed=st.integers(0, 2**32 - 1))
+    def test_no_joint_becomes_too_fast_before_the_next_command(self, robot: Robot, seed: int) -> None:
+        """Of what passes; integrated finer than the guard does, under the law that the plant applies."""
+        rng = np.random.default_rng(seed)
+        x = np.concatenate([rng.normal(size=7), rng.uniform(-1.0, 1.0, 7) * robot.limits.velocity])
+        u0 = robot.gravity(x[:7]) + rng.uniform(0.0, 0.3) * rng.uniform(-1.0, 1.0, 7) * robot.limits.effort
+        with contextlib.suppress(MessageError):
+            passed, before = CommandGuard(robot, SafetyConfig(), 0.01)(command(u0=u0), x, 1.0), np.abs(x[7:])
+            (q, v), data = np.split(x, 2), robot.model.createData()
+            for _ in range(100):
+                v = v + 1e-4 * pinocchio.aba(robot.model, data, q, v, passed.u0)
+                q = q + 1e-4 * v
+            assert np.all(np.abs(v) <= np.maximum(1.15 * robot.limits.velocity, before + 0.2))
+
+    def test_gains_beyond_all_bounds(self, robot: Robot, guard: CommandGuard) -> None:
+        hold = hold_command(robot, robot.at_rest(), 1.0, 1.2)
+        guard(hold, robot.at_rest(), 1.0)
+        with pytest.raises(MessageError, match="command gain is"):
+            guard(replace(hold, gain=100.0 * hold.gain), robot.at_rest(), 1.0)

@@ -42,7 +42,6 @@ KINDS: tuple[Kind, ...] = (
     Kind("command_misshapen", "a row of the commands is missing", commanding.Misshapen, SOME, FOLLOW, REFUSED),
     Kind("command_huge_torque", "feed-forwards are 2 to 100 times the limits", commanding.HugeTorque, SOME, FOLLOW, REFUSED),
     Kind("command_huge_gain", "gains are a hundred times theirs", commanding.HugeGain, SOME, FOLLOW, REFUSED),
-    Kind("command_turned_gain", "gains have the wrong sign", commanding.TurnedGain, SOME, FOLLOW, REFUSED),
     # plans
     Kind("plan_nan", "the solver diverges and says so", solving.Diverged, SOME, HOLD, HELD),
     Kind("plan_nan_lying", "plans hold NaN and say that they are usable", solving.Lying, SOME, HOLD, HELD),

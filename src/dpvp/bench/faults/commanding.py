@@ -103,11 +103,3 @@ class HugeGain(Fault):
     def control(self, command: Command) -> Late[Command]:
         """Return it so."""
         return [(0.0, replace(command, gain=100.0 * command.gain))]
-
-
-class TurnedGain(Fault):
-    """The gains have the wrong sign: feedback drives the robot away from the plan."""
-
-    def control(self, command: Command) -> Late[Command]:
-        """Return it so."""
-        return [(0.0, replace(command, gain=-command.gain))]
