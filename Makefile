@@ -34,7 +34,7 @@ help: ## print this list
 
 venv: $(VENV)/.installed ## make .venv with the pinned packages and dpvp itself (again when a pin changes)
 
-msgs: $(VENV)/.messages ## build linear_feedback_controller_msgs into .venv
+msgs: $(VENV)/.messages ## build the message packages that pip does not have into .venv
 
 train-venv: $(VENV)/.training ## add dpvp_training and torch to .venv (CONSTRAINTS=config/constraints/gpu.txt: with CUDA)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import enum
 import functools
-import importlib
 import math
 import os
 import resource
@@ -19,33 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dpvp.errors import EnvironmentProblem
+from dpvp.interfaces import CHECK, INTERFACES, how_to_get, interface_problem
 from dpvp.pins import SOLVER_PACKAGES, install_command, installed_version, pinned_versions, solver_shadow
 
 _PYTHONS = ((3, 10), (3, 12))
 _PRIORITY = 40  # for the planner; the controller manager takes 50 and more
 _CORES = 4  # planner, world or driver, controller, everything else
 _PROBE_SECONDS = 120.0
-_MESSAGES = "linear_feedback_controller_msgs"
-_MESSAGE_REMEDY = (
-    "build it with `make msgs` (python -m dpvp.ros.interfaces.build), or on a ROS machine "
-    "`apt install ros-jazzy-linear-feedback-controller-msgs` and source /opt/ros/jazzy/setup.bash"
-)
-_MESSAGE_FIELDS = {
-    "Contact": {"active": "boolean", "name": "string", "wrench": "geometry_msgs/Wrench", "pose": "geometry_msgs/Pose"},
-    "Sensor": {
-        "header": "std_msgs/Header",
-        "base_pose": "geometry_msgs/Pose",
-        "base_twist": "geometry_msgs/Twist",
-        "joint_state": "sensor_msgs/JointState",
-        "contacts": f"sequence<{_MESSAGES}/Contact>",
-    },
-    "Control": {
-        "header": "std_msgs/Header",
-        "feedback_gain": "std_msgs/Float64MultiArray",
-        "feedforward": "std_msgs/Float64MultiArray",
-        "initial_state": f"{_MESSAGES}/Sensor",
-    },
-}
 
 # Builds every residual that the tasks use, and lets each compute once: a wrong pin raises or crashes here.
 _RESIDUALS_PROBE = """
@@ -130,28 +109,15 @@ def require_pins() -> None:
 
 
 def require_messages() -> None:
-    """Make sure that the message package can be imported and has the fields that dpvp reads and writes.
+    """Make sure that the message packages can be imported and have the fields that dpvp reads and writes.
 
     Raises:
         EnvironmentProblem: saying what is missing or different and how to get it.
     """
-    problem = _message_problem()
-    if problem:
-        raise EnvironmentProblem(f"{problem}; {_MESSAGE_REMEDY}")
-
-
-def _message_problem() -> str:
-    """What is wrong with the message package; empty if nothing is."""
-    try:
-        package = importlib.import_module(f"{_MESSAGES}.msg")
-    except ImportError as error:
-        return f"{_MESSAGES} cannot be imported: {error}"
-    for message, expected in _MESSAGE_FIELDS.items():
-        kind = getattr(package, message, None)
-        found = dict(kind.get_fields_and_field_types()) if kind is not None else None
-        if found != expected:
-            return f"{_MESSAGES}/{message} in {package.__file__} has fields {found}, dpvp needs {expected}"
-    return ""
+    for package in INTERFACES:
+        problem = interface_problem(package)
+        if problem:
+            raise EnvironmentProblem(f"{problem}; {how_to_get(package)}")
 
 
 def _judge(name: str, good: bool, found: str, expected: str, remedy: str, bad: Level = Level.FAILED) -> Finding:
@@ -203,8 +169,12 @@ def _rclpy() -> list[Finding]:
 
 
 def _messages() -> list[Finding]:
-    problem = _probe("import sys, dpvp.environment as e; sys.exit(e._message_problem() or 0)")
-    return [_judge(_MESSAGES, not problem, problem or "as expected", "Sensor, Control, Contact", _MESSAGE_REMEDY)]
+    return [_interface(package) for package in INTERFACES]
+
+
+def _interface(package: str) -> Finding:
+    problem = _probe(CHECK.format(package))
+    return _judge(package, not problem, problem or "as expected", ", ".join(INTERFACES[package]), how_to_get(package))
 
 
 def _real_time() -> list[Finding]:

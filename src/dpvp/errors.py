@@ -43,5 +43,9 @@ class SafetyError(DpvpError):
     """What is asked for is not safe now; the message says what has to be over first."""
 
 
+class SwitchError(DpvpError):
+    """A change of controllers that a controller manager refuses."""
+
+
 class EnvironmentProblem(DpvpError):  # noqa: N818  (EnvironmentError is a builtin)
     """The machine lacks something or has it in a version that does not work; the message says how to mend it."""

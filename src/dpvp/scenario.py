@@ -116,7 +116,7 @@ class FeedbackConfig(Config):
 
 
 class SafetyConfig(Config):
-    """What guard and supervisor allow. Shares are of the limits in robot.yaml; scales are for first runs on hardware."""
+    """What guard and supervisor allow. Shares are of the limits in robot.yaml; scales are for first runs."""
 
     velocity_scale: float = Field(
         1.0, gt=0, le=1, description="of the joints' velocity limits, for planner and supervisor"
@@ -127,7 +127,7 @@ class SafetyConfig(Config):
     torque_rate: float = Field(
         200.0, gt=0, description="commanded torque changes by no more, in shares of the limit per second"
     )
-    gain: float = Field(10.0, gt=0, description="gains beyond so many times the hold gains are refused")
+    gain: float = Field(20.0, gt=0, description="gains beyond so many times the hold gains are refused")
     velocity: float = Field(1.05, gt=0, description="share of a joint's velocity limit beyond which the robot holds")
     effort: float = Field(1.05, gt=0, description="share of a joint's measured torque beyond which the robot holds")
     position: Seconds = Field(0.02, description="rad that a joint may be beyond its range before the robot holds")
@@ -144,7 +144,7 @@ class SafetyConfig(Config):
     strikes: int = Field(5, gt=0, description="the plant damps when limits are left so often within `strike_window`")
     strike_window: Seconds = Field(5.0, description="s")
     bellman: float = Field(
-        0.5, gt=0, description="a learned value that differs from its plans by more than this share is doubted"
+        1.0, gt=0, description="a learned value that differs from its plans by more than this share is doubted"
     )
     plain_for: Seconds = Field(
         2.0, description="planning without what was learned, when that is doubted, lasts so long, s"

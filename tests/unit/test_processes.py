@@ -91,7 +91,7 @@ class TestStock:
 
     def test_order(self, scenario: Scenario, mode: str) -> None:
         plant = ["gazebo", "clock_bridge", "gazebo_create"] if mode == "gazebo" else ["controller_manager"]
-        expected = ["robot_state_publisher", *plant, *SPAWNERS, "mpc_node", "record_node"]
+        expected = ["robot_state_publisher", *plant, *SPAWNERS, "supervisor_node", "mpc_node", "record_node"]
         assert list(start(scenario, mode=mode)) == expected
 
     def test_each_spawner_waits_for_the_one_before(self, scenario: Scenario, mode: str) -> None:
@@ -158,7 +158,11 @@ class TestStock:
 
     def test_all_is_over_when_the_plant_or_the_planner_ends(self, scenario: Scenario, mode: str) -> None:
         required = {spec.name for spec in start(scenario, mode=mode).values() if spec.required}
-        assert required == {"mpc_node", *(["gazebo", "clock_bridge"] if mode == "gazebo" else ["controller_manager"])}
+        assert required == {
+            "supervisor_node",
+            "mpc_node",
+            *(["gazebo", "clock_bridge"] if mode == "gazebo" else ["controller_manager"]),
+        }
 
     def test_all_packages_are_missing_here(self, scenario: Scenario, mode: str) -> None:
         missing = missing_packages(list(start(scenario, mode=mode).values()))
@@ -171,14 +175,15 @@ class TestPlants:
 
     def test_own_world(self, scenario: Scenario) -> None:
         specs = start(scenario, plant="dpvp", lock_step=True, record=False)
-        assert list(specs) == ["robot_state_publisher", "world_node", "mpc_node"]
+        assert list(specs) == ["robot_state_publisher", "world_node", "supervisor_node", "mpc_node"]
         assert specs["robot_state_publisher"].optional
         assert specs["world_node"].parameters == {"scenario": scenario.file, "lock_step": True}
         assert specs["mpc_node"].parameters["lock_step"] is True
         assert missing_packages(list(specs.values())) == ("dpvp",)
 
     def test_none_starts_the_planner_alone(self, scenario: Scenario) -> None:
-        assert list(start(scenario, plant="none", mode="hardware", driver="kuka")) == ["mpc_node", "record_node"]
+        found = list(start(scenario, plant="none", mode="hardware", driver="kuka"))
+        assert found == ["supervisor_node", "mpc_node", "record_node"]
 
     def test_auto_prefers_stock_where_all_of_it_is_installed(self, scenario: Scenario, install: Install) -> None:
         assert "world_node" in start(scenario, plant="auto")

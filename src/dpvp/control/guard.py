@@ -1,4 +1,4 @@
-"""The guard: no command leaves the loop or reaches the plant that is not finite, well shaped, timely and within limits."""
+"""The guard: no command gets out or reaches the plant that is not finite, well shaped, timely and within limits."""
 
 from __future__ import annotations
 

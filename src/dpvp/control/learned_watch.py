@@ -1,4 +1,4 @@
-"""LearnedWatch: does what was learned agree with the plans it takes part in? Where it does not, planning goes without."""
+"""LearnedWatch: does what was learned agree with the plans it takes part in? Where not, planning goes without it."""
 
 from __future__ import annotations
 

@@ -96,6 +96,8 @@ class MpcLoop:
         self._ruled_at = -math.inf if supervised else math.inf
         self._rejecting = False
         self._posted: State | None = None
+        self._steered: Array | None = None
+        self._steered_at = -math.inf
         self._anchor: Array | None = None
         self._fresh = True
         self._reached = False
@@ -117,22 +119,22 @@ class MpcLoop:
     def aim(self, goal: ArrayLike) -> Array:
         """Set the goal, checked; raises `GoalError` and keeps the old goal if it is refused."""
         self.goal = self._scenario.task.check_goal(goal)
-        self._reached = False
+        self._reached, self._steered = False, None
         return self.goal
 
-    def steer(self, command: ArrayLike) -> Array:
-        """Go on at another velocity: (3,) speed forwards and to the left, m/s, and rate of turn, rad/s.
+    def steer(self, command: ArrayLike) -> None:
+        """Go on at another velocity, taken up little by little: (3,) forwards and to the left, m/s, and turn, rad/s.
 
         Raises:
-            GoalError: the task refuses it, takes none, or no state has arrived yet; the old goal stays.
+            GoalError: the task refuses it, takes none, or no state has arrived yet; the old one stays.
         """
         task, state = self._scenario.task, self._state
         if not isinstance(task, Steered):
             raise GoalError(f"task {task.kind} takes no velocities: set a goal")
         if state is None or self.goal is None:
             raise GoalError("a velocity needs a state to start from, and none has arrived yet")
-        goal = task.commanded(self.goal, command, state.x, state.t)
-        return goal if goal is self.goal else self.aim(goal)
+        task.commanded(self.goal, command, state.x, state.t)
+        self._steered = np.array(command, dtype=np.float64)
 
     def sense(self, state: State) -> None:
         """Take a measured state; a repeated one does not count as news.
@@ -269,10 +271,20 @@ class MpcLoop:
 
     def _post(self) -> None:
         assert self._state is not None
+        self._take_up_velocity(self._state)
         assert self.goal is not None
         plain = self._learned.doubts(self._clock())
         self.solver.post(self._state.x, self.goal, self._state.t, fresh=self._fresh, plain=plain)
         self._posted, self._fresh = self._state, False
+
+    def _take_up_velocity(self, state: State) -> None:
+        """Bring the goal nearer to the commanded velocity: plans that go on from the one before like no leaps."""
+        task = self._scenario.task
+        if self._steered is None or not isinstance(task, Steered) or self.goal is None:
+            return
+        passed, self._steered_at = state.t - self._steered_at, state.t
+        passed = min(max(passed, 0.0), 1.0 / self._scenario.config.rates.plan)
+        self.goal = task.towards(self.goal, self._steered, state.x, state.t, passed)
 
     def _follow(self, plan: Plan, lead: float) -> Answer | None:
         """Count and judge a plan; command what it, or the last usable one, says `lead` seconds after its state."""

@@ -13,7 +13,23 @@ from dpvp.errors import ConfigError
 from dpvp.robot import Robot
 
 FEEDBACK = "linear_feedback_controller"  # name of the controller and of its package
+ESTIMATOR, DAMPING = "joint_state_estimator", "damping_controller"
+MANAGER = "controller_manager"
 GAZEBO_STEPS = 1000  # physics steps per second of config/gazebo/world.sdf
+_FALLBACK_GROUP, _FEEDBACK_GROUP = "spawn_fallback", "spawn_feedback"
+
+
+@dataclass(frozen=True)
+class Succession:
+    """Who commands the joints, and who takes over from it.
+
+    Attributes:
+        chain: the feedback law, then the controllers that feed it.
+        fallbacks: what damps instead.
+    """
+
+    chain: tuple[str, ...] = (FEEDBACK, ESTIMATOR)
+    fallbacks: tuple[str, ...] = (DAMPING,)
 
 
 @dataclass(frozen=True)
@@ -42,7 +58,7 @@ def controller_groups(files: Sequence[Path], robot: Robot, mode: Mode) -> tuple[
         ConfigError: the files are for another robot or another meaning of effort, or there is nothing to fall back to.
     """
     nodes, file = _node_parameters(files), ", ".join(map(str, files))
-    manager = nodes.get("controller_manager", {})
+    manager = nodes.get(MANAGER, {})
     types = {name: str(given["type"]) for name, given in manager.items() if isinstance(given, dict) and "type" in given}
     _check_feedback(file, nodes.get(FEEDBACK, {}), robot, mode)
     _check_rate(file, manager.get("update_rate"), mode)
@@ -53,17 +69,23 @@ def controller_groups(files: Sequence[Path], robot: Robot, mode: Mode) -> tuple[
     )
     if not fallbacks or not set(fallbacks) <= set(types):
         reason = "must name controllers of this file that take over when the chain fails, for example one that damps"
-        raise ConfigError(file, f"controller_manager.{FEEDBACK}.fallback_controllers", fallbacks, reason)
+        raise ConfigError(file, f"{MANAGER}.{FEEDBACK}.fallback_controllers", fallbacks, reason)
     members = (
         ("spawn_broadcasters", [name for name, kind in types.items() if kind.endswith("Broadcaster")], ""),
-        ("spawn_fallback", fallbacks, "--inactive"),
-        ("spawn_feedback", chain, "--activate-as-group"),
+        (_FALLBACK_GROUP, fallbacks, "--inactive"),
+        (_FEEDBACK_GROUP, chain, "--activate-as-group"),
     )
     return tuple(
         ControllerGroup(name, tuple(controllers), option, _packages(types[controller] for controller in controllers))
         for name, controllers, option in members
         if controllers
     )
+
+
+def succession(groups: Iterable[ControllerGroup]) -> Succession:
+    """Return who takes over from whom among what `controller_groups` found."""
+    members = {group.name: group.controllers for group in groups}
+    return Succession(members[_FEEDBACK_GROUP], members[_FALLBACK_GROUP])
 
 
 def _packages(types: Iterable[str]) -> tuple[str, ...]:
@@ -94,4 +116,4 @@ def _check_feedback(file: str, feedback: Mapping[str, Any], robot: Robot, mode: 
 def _check_rate(file: str, rate: object, mode: Mode) -> None:
     if mode == "gazebo" and not (isinstance(rate, int) and rate > 0 and GAZEBO_STEPS % rate == 0):
         reason = f"must divide the {GAZEBO_STEPS} physics steps that Gazebo takes per second"
-        raise ConfigError(file, "controller_manager.update_rate", rate, reason)
+        raise ConfigError(file, f"{MANAGER}.update_rate", rate, reason)

@@ -29,7 +29,7 @@ from dpvp.control.loop import Answer, MpcLoop
 from dpvp.control.states import LoopState, Reason
 from dpvp.environment import require_pins
 from dpvp.errors import DpvpError, EnvironmentProblem, GoalError, MessageError
-from dpvp.plan import State
+from dpvp.plan import Array, State
 from dpvp.planning.process import SolverProcess
 from dpvp.ros.convert import (
     control_message,
@@ -112,6 +112,7 @@ class MpcInterface:
         self._velocity_at = math.inf  # when the last one was commanded on `cmd_vel`
         self._sensor: Sensor | None = None
         self._reported: Decision | None = None
+        self._said_goal: Array | None = None
         self.active = False
 
     def activate(self) -> None:
@@ -140,8 +141,8 @@ class MpcInterface:
 
     def aim(self, goal: tuple[float, ...]) -> None:
         """Set the goal; raises `GoalError` if the task refuses it."""
-        accepted = self.loop.aim(goal)
-        self._goal.publish(goal_message(accepted, self._scenario.task, self._robot.base, self._now()))
+        self.loop.aim(goal)
+        self._say_goal()
 
     def work(self) -> float:
         """Do what is due and return the seconds until something is due again."""
@@ -206,6 +207,12 @@ class MpcInterface:
         if stricter and self.active and not self._parameters.lock_step:  # at once, not when the next period begins
             self._publish(self.loop.tick())
 
+    def _say_goal(self) -> None:
+        """Publish the goal in force if it has changed."""
+        if (goal := self.loop.goal) is not None and goal is not self._said_goal:
+            self._said_goal = goal
+            self._goal.publish(goal_message(goal, self._scenario.task, self._robot.base, self._now()))
+
     def _on_goal(self, message: object) -> None:
         try:
             self.aim(tuple(goal_of(message, self._robot.base)))
@@ -229,9 +236,7 @@ class MpcInterface:
 
     def _steer(self, forwards: float, leftwards: float, turn: float) -> None:
         """Go on at another velocity, m/s and rad/s; raises `GoalError` if the task refuses it."""
-        before = self.loop.goal
-        if (goal := self.loop.steer((forwards, leftwards, turn))) is not before:
-            self._goal.publish(goal_message(goal, self._scenario.task, self._robot.base, self._now()))
+        self.loop.steer((forwards, leftwards, turn))
 
     def _on_ask(self, state: LoopState, response: Trigger.Response) -> Trigger.Response:
         refusal = self._why_not(state)
@@ -252,6 +257,7 @@ class MpcInterface:
         return None
 
     def _publish(self, answer: Answer | None) -> None:
+        self._say_goal()
         if answer is None:
             return
         stamp = answer.state.mark

@@ -13,7 +13,7 @@ from pydantic import Field, field_validator
 from dpvp.config import Config, read_yaml, share_directory
 from dpvp.description import Mode, robot_urdf, xacro_arguments
 from dpvp.errors import ConfigError
-from dpvp.ros.controllers import FEEDBACK, ControllerGroup, controller_groups
+from dpvp.ros.controllers import FEEDBACK, ControllerGroup, controller_groups, succession
 from dpvp.scenario import Scenario
 
 _MANAGER_PATIENCE = "60"  # s in which a simulator must have loaded the controller manager
@@ -39,6 +39,8 @@ class Bringup(Config):
         "auto", description="follow plans at once; auto: only in simulation, elsewhere call mpc_node/start"
     )
     lock_step: bool = Field(False, description="plant and planner wait for each other (dpvp's world only)")
+    shadow: bool = Field(False, description="plan beside whoever moves the robot, without commanding it")
+    supervised: bool = Field(True, description="let supervisor_node watch over plant and loop")
     controllers_file: str = Field("", description="controllers.yaml to use instead of the robot's own")
     rviz: bool = Field(False, description="start rviz2")
     foxglove: bool = Field(False, description="start foxglove_bridge")
@@ -136,7 +138,8 @@ def bringup_processes(scenario: Scenario, bringup: Bringup, run_dir: Path) -> tu
         below = _ros2_control(scenario, bringup)
     else:
         below = _own_world(scenario, bringup) if plant == "dpvp" else ()
-    return (*below, *_estimator(scenario, bringup), _mpc(scenario, bringup), *_extras(scenario, bringup, run_dir))
+    loop = (*_supervisor(scenario, bringup, plant), _mpc(scenario, bringup))
+    return (*below, *_estimator(scenario, bringup), *loop, *_extras(scenario, bringup, run_dir))
 
 
 def _resolved_plant(bringup: Bringup) -> str:
@@ -178,14 +181,37 @@ def _mpc(scenario: Scenario, bringup: Bringup) -> ProcessSpec:
         "scenario": scenario.file,
         "start": bringup.track_at_once,
         "lock_step": bringup.lock_step,
+        "supervised": bringup.supervised,
+        "shadow": bringup.shadow,
         # the loop's own time is that of the states it gets; only stamps of sending use the node's clock
         "use_sim_time": bringup.use_sim_time,
     }
     if bringup.goal:
         parameters["goal"] = list(bringup.goal_numbers)
-    sensor = (("sensor", "estimator_node/sensor"),) if scenario.robot.floating else ()
     node = ("mpc_node", "dpvp", "mpc_node", parameters)
-    return ProcessSpec(*node, remappings=sensor, environment=_ENVIRONMENT, required=True)
+    return ProcessSpec(*node, remappings=_state(scenario), environment=_ENVIRONMENT, required=True)
+
+
+def _supervisor(scenario: Scenario, bringup: Bringup, plant: str) -> tuple[ProcessSpec, ...]:
+    """What watches, and hands the plant over among the controllers of its file."""
+    if not bringup.supervised:
+        return ()
+    parameters: dict[str, object] = {
+        "scenario": scenario.file,
+        "lock_step": bringup.lock_step,
+        "shadow": bringup.shadow,
+        "use_sim_time": bringup.use_sim_time,
+    }
+    if plant == "ros2_control":
+        names = succession(controller_groups(_controller_files(scenario, bringup), scenario.robot, bringup.mode))
+        parameters |= {"chain": list(names.chain), "fallbacks": list(names.fallbacks)}
+    node = ("supervisor_node", "dpvp", "supervisor_node", parameters)
+    return (ProcessSpec(*node, remappings=_state(scenario), environment=_ENVIRONMENT, required=True),)
+
+
+def _state(scenario: Scenario) -> tuple[tuple[str, str], ...]:
+    """Return the remapping by which those who need the whole state get it: of a floating base from the estimator."""
+    return (("sensor", "estimator_node/sensor"),) if scenario.robot.floating else ()
 
 
 def _estimator(scenario: Scenario, bringup: Bringup) -> tuple[ProcessSpec, ...]:
