@@ -15,6 +15,7 @@ from dpvp.scenario import SafetyConfig
 
 FEED_FORWARD = 1.25  # times a joint's torque limit, that a plan may ask for; nodes far ahead may exceed it a little
 UNSOUND = 3.0  # times a joint's torque limit, that a command may ask for in the direction in which the joint moves
+HERE = 0.1  # rad that a joint may be away from where it is held to count as being there
 LONGEST = 0.1  # s between two commands; over a longer gap torque may change as over this one
 
 
@@ -111,9 +112,15 @@ class CommandGuard:
         if self._scaled:
             weight = self._robot.gravity(x[: self._robot.nq])
             torque = np.clip(torque, weight - self._reach, weight + self._reach)
-        self._check_speed(torque, x)
+        if not self._holds_here(command, x):
+            self._check_speed(torque, x)
         self._last, self._last_at = replace(command, u0=command.u0 + (torque - asked)), now
         return self._last
+
+    def _holds_here(self, command: Command, x: Array) -> bool:
+        """Return whether a command holds about where the robot is: that may always be done, however fast it is."""
+        joints = slice(self._robot.nq - self._robot.nu, self._robot.nq)
+        return holds(self._robot, command) and bool(np.all(np.abs(command.x0 - x)[joints] < HERE))
 
     def _driven(self, torque: Array, x: Array) -> float:
         """Return the largest share of a joint's limit among (nu,) torques, Nm, that do not brake their joint."""
@@ -149,3 +156,9 @@ def hold_command(robot: Robot, x: Array, t: float, valid_until: float) -> Comman
     gain = np.hstack([base, np.diag(robot.hold.stiffness), base, np.diag(robot.hold.damping)])
     stands = (True,) * len(robot.feet)
     return Command(t, np.concatenate([q, np.zeros(robot.nv)]), robot.gravity(q), gain, valid_until, stands)
+
+
+def holds(robot: Robot, command: Command) -> bool:
+    """Return whether `command` keeps a posture with the gains for that."""
+    of_joints = command.gain[:, joint_columns(robot)]
+    return np.array_equal(of_joints, np.hstack([np.diag(robot.hold.stiffness), np.diag(robot.hold.damping)]))

@@ -10,14 +10,13 @@ import numpy as np
 
 from dpvp.bench.faults.fault import Mode
 from dpvp.control.feedback import FeedbackLaw, FeedbackPhase, FeedbackTiming
-from dpvp.control.guard import CommandGuard
+from dpvp.control.guard import CommandGuard, holds
 from dpvp.errors import MessageError
 from dpvp.plan import Array, Command, State
 from dpvp.robot import Robot
 from dpvp.scenario import Scenario
 from dpvp.worlds.mujoco import MujocoWorld
 
-REST = 0.3  # s of standing before a robot on feet begins
 MODES = {
     FeedbackPhase.PD: Mode.HOLD,
     FeedbackPhase.HOLD: Mode.HOLD,
@@ -71,7 +70,7 @@ class SimulatedPlant:
         self._body = mujoco.mj_name2id(self.world.model, mujoco.mjtObj.mjOBJ_BODY, pushed(robot))
         self.world.reset(start[: robot.nq], start[robot.nq :])
         if robot.floating:
-            self._come_to_rest()
+            self.world.come_to_rest()
         self._steps = 0
         self._velocity = self.law.filtered(self.world.read().v)
         self.truth = Truth(array("d"), array("d"), array("d"), array("d"), array("d"), array("b"), array("b"))
@@ -103,13 +102,13 @@ class SimulatedPlant:
     @property
     def mode(self) -> Mode:
         """What the law does."""
-        if self.damped:
-            return Mode.DAMP
         return MODES.get(self.law.phase, Mode.HOLD if self._holds else Mode.TRACK)
 
     def switch(self, *, damped: bool) -> None:
         """Switch to the fallback, or back to a law that was started anew."""
-        if self.damped and not damped:
+        if damped:
+            self.law.damp()
+        elif self.damped:
             self.law.reset()
             self._guard.forget()
             self._velocity = self.law.filtered(self.world.read().v)
@@ -119,11 +118,7 @@ class SimulatedPlant:
         """Let a cycle of the law pass under the force (3,), N, on the body that faults push."""
         now = self.world.read()
         self._velocity = self.law.filtered(now.v)
-        if self.damped:
-            v = self._velocity[-self._robot.nu :]
-            effort = self._robot.gravity(now.q) - self._robot.hold.damping * v
-        else:
-            effort = self.law.update(self.t, now.q, self._velocity, now.effort)
+        effort = self.law.update(self.t, now.q, self._velocity, now.effort)
         self.world.apply(effort)
         self.world.data.xfrc_applied[self._body, :3] = force
         self.world.step()
@@ -147,21 +142,7 @@ class SimulatedPlant:
         truth.torque.append(float((np.abs(now.effort) / limits.effort).max()))
         truth.asked.append(float((np.abs(asked) / limits.effort).max()))
         truth.mode.append(list(Mode).index(self.mode))
-        truth.spoilt.append(self._spoilt and not self.damped and self.law.phase in (FeedbackPhase.BLEND, FeedbackPhase.FEEDBACK))
-
-    def _come_to_rest(self) -> None:
-        for _ in range(round(REST / self.world.dt)):
-            now = self.world.read()
-            self.world.apply(self.law.update(now.t, now.q, self.law.filtered(now.v), now.effort))
-            self.world.step()
-        self.law.reset()
-
-
-def holds(robot: Robot, command: Command) -> bool:
-    """Return whether `command` keeps a posture with the gains for that."""
-    stiff = np.diag(robot.hold.stiffness)
-    of_joints = command.gain[:, robot.nv - robot.nu : robot.nv]
-    return of_joints.shape == stiff.shape and bool(np.array_equal(of_joints, stiff))
+        truth.spoilt.append(self._spoilt and self.law.phase in (FeedbackPhase.BLEND, FeedbackPhase.FEEDBACK))
 
 
 def pushed(robot: Robot) -> str:
