@@ -33,6 +33,7 @@ class Finding:
         fell: a robot on feet fell.
         back: plans were followed again in the end.
         wrong: what should not have been; empty if all is well.
+        load: of the machine (os.getloadavg), where nodes ran in real time; NaN in simulated time.
     """
 
     scenario: str
@@ -48,6 +49,7 @@ class Finding:
     fell: bool
     back: bool
     wrong: tuple[str, ...] = field(default=())
+    load: float = math.nan
 
     def record(self) -> dict[str, object]:
         """Return it as JSON can hold it."""
@@ -93,7 +95,7 @@ def judge(
         peaks=highest,
         crossed=crossed,
         crossed_by_fault=by_fault if kind.ours else (),
-        spoilt=float(np.sum(trace.truth.spoilt)) * (trace.truth.t[1] - trace.truth.t[0]),
+        spoilt=float(np.array(trace.truth.spoilt[:-1]) @ np.diff(trace.truth.t)),
         fell=trace.fell,
         back=trace.back,
     )
