@@ -14,7 +14,6 @@ from dpvp.robot import Robot
 from dpvp.scenario import SafetyConfig
 
 FEED_FORWARD = 1.25  # times a joint's torque limit, that a plan may ask for; nodes far ahead may exceed it a little
-UNSOUND = 3.0  # times a joint's torque limit, that a command may ask for in the direction in which the joint moves
 HERE = 0.1  # rad that a joint may be away from where it is held to count as being there
 LONGEST = 0.1  # s between two commands; over a longer gap torque may change as over this one
 
@@ -81,6 +80,7 @@ class CommandGuard:
         self._joints = joint_columns(robot)
         largest = [np.full(robot.nv, gains.max()) for gains in (robot.hold.stiffness, robot.hold.damping)]
         self._gain = safety.gain * np.concatenate(largest)
+        self._drive = safety.drive
         self._velocity, self._data = safety.velocity * robot.limits.velocity, robot.model.createData()
         self._last: Command | None = None
         self._last_at = 0.0
@@ -101,7 +101,7 @@ class CommandGuard:
             raise MessageError(f"command expired {now - command.valid_until:.3f} s ago")
         if (share := float(np.max(np.abs(command.gain) / self._gain))) > 1.0:
             raise MessageError(f"command gain is {share:.3g} times what safety.gain allows")
-        if (share := self._driven(self._torque(raw, x), x)) > UNSOUND:
+        if (share := self._driven(self._torque(raw, x), x)) > self._drive:
             raise MessageError(f"command asks for {share:.3g} times a joint's torque")
         asked = torque = self._torque(command, x)
         if self._last is not None:

@@ -107,6 +107,7 @@ class WorldNode(Node):
     def spin_some(self, executor: Executor) -> None:
         """Let the time pass that is due, then serve one event or wait."""
         self._report_if_due()
+        self._publish_phase()
         if self._in_lock_step:
             self._advance_in_lock_step()
             executor.spin_once(timeout_sec=IDLE_SPIN)
@@ -215,7 +216,6 @@ class WorldNode(Node):
         self._velocity = self._law.filtered(self._world.read().v)
         self._reset_at = self._world.read().t
         self._answered, self._sent = False, -np.inf
-        self._publish_phase()
 
     def _start_state(self) -> Array:
         """Return the (nx,) state of the parameter `start`.

@@ -13,7 +13,7 @@ from dpvp.control.feedback import FeedbackLaw, FeedbackPhase, FeedbackTiming
 from dpvp.control.guard import CommandGuard, holds
 from dpvp.errors import MessageError
 from dpvp.plan import Array, Command, State
-from dpvp.robot import Robot
+from dpvp.robot import Robot, load_robot_from
 from dpvp.scenario import Scenario
 from dpvp.worlds.mujoco import MujocoWorld
 
@@ -65,7 +65,8 @@ class SimulatedPlant:
                 feedback.transition, feedback.velocity_filter, feedback.command_timeout, feedback.damping_timeout
             ),
         )
-        upper, lower = robot.limits.position_upper, robot.limits.position_lower
+        self._limits = load_robot_from(robot.folder).limits  # of the data sheet, however the scenario scales them
+        upper, lower = self._limits.position_upper, self._limits.position_lower
         self._middle, self._half = 0.5 * (upper + lower), 0.5 * (upper - lower)
         self._body = mujoco.mj_name2id(self.world.model, mujoco.mjtObj.mjOBJ_BODY, pushed(robot))
         self.world.reset(start[: robot.nq], start[robot.nq :])
@@ -134,8 +135,7 @@ class SimulatedPlant:
         return bool(q[2] < 0.5 * self._robot.nominal[2] or upright < 0.5)
 
     def _note(self, asked: Array) -> None:
-        robot, now, truth = self._robot, self.world.read(), self.truth
-        limits, n = robot.limits, robot.nu
+        now, truth, limits, n = self.world.read(), self.truth, self._limits, self._robot.nu
         truth.t.append(self.t)
         truth.position.append(float((np.abs(now.q[-n:] - self._middle) / self._half).max()))
         truth.velocity.append(float((np.abs(now.v[-n:]) / limits.velocity).max()))
