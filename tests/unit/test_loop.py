@@ -630,7 +630,7 @@ class TestCounters:
         bench.period()  # the solver still thinks
         assert (counters.periods, counters.missed) == (3, 1)
         bench.loop.tick(skipped=4)
-        assert (counters.periods, counters.missed) == (8, 6)
+        assert (counters.periods, counters.missed, counters.missed_asleep) == (8, 6, 4)
         bench.loop.ask(HOLD)
         bench.period()
         assert counters.periods == 8
@@ -655,6 +655,9 @@ class TestCounters:
             "plan_age_ms": "15.00",
             "periods": "2",
             "missed_share": "0.00000",
+            "missed_asleep": "0",
+            "latency_solve_ms_p50": "3.000",
+            "latency_solve_ms_max": "3.000",
             "solver_restarts": "0",
             "solver_pid": "1000",
             "plan_cost": "1",

@@ -150,6 +150,17 @@ class CommandGuard:
         return np.asarray(command.u0 + command.gain[:, joints] @ np.concatenate([away, v0 - v])[joints])
 
 
+def posture_to_hold(robot: Robot, x: Array, *, tracking: bool) -> Array:
+    """Return the (nx,) state to hold in state `x`: itself, but all feet down if a robot on feet was on its way.
+
+    Who stops in the middle of a step with a leg in the air tips over; the nominal posture is never far from a step.
+    """
+    if not (robot.floating and tracking):
+        return x.copy()
+    base, joints = x[: robot.nq - robot.nu], robot.nominal[-robot.nu :]
+    return np.concatenate([base, joints, x[robot.nq :]])
+
+
 def hold_command(robot: Robot, x: Array, t: float, valid_until: float) -> Command:
     """Return the command that keeps the posture of the (nx,) state `x`: gravity, stiffness and damping."""
     q, base = x[: robot.nq], np.zeros((robot.nu, robot.nv - robot.nu))  # the joints hold, whatever a floating base does

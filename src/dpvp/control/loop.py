@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -13,7 +13,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dpvp.control.gate import Decision, Health, Ruling, decide
+<<<<<<< HEAD
 from dpvp.control.guard import CommandGuard, check_speed, hold_command, is_sound
+=======
+from dpvp.control.guard import CommandGuard, hold_command, posture_to_hold
+from dpvp.control.latency import Latencies
+>>>>>>> main
 from dpvp.control.learned_watch import LearnedWatch
 from dpvp.control.monitors import jumped
 from dpvp.control.observer import TorqueObserver
@@ -28,7 +33,6 @@ from dpvp.tasks.task import Steered
 logger = logging.getLogger(__name__)
 
 COMPLAIN_EVERY = 1.0  # s between two log lines about states and commands that cannot be used
-RECENT = 1000  # plans whose times are kept for the percentiles of the diagnostics
 LOCK_STEP_PATIENCE = 10.0  # s; in lock-step the plant waits for the plan, however long it takes
 
 
@@ -43,10 +47,11 @@ class Answer:
 
 @dataclass
 class LoopCounters:
-    """What happened since the start."""
+    """What happened since the start; of the missed periods, the loop slept through `missed_asleep` of them."""
 
     periods: int = 0
     missed: int = 0
+    missed_asleep: int = 0
     plans: int = 0
     bad_states: int = 0
     withheld: int = 0
@@ -61,6 +66,7 @@ class MpcLoop:
 
     Attributes:
         counters: what happened since the start.
+        latencies: how long everything took since the start.
         decision: state of the loop and its reason, as of the last tick.
         plan: the newest usable plan.
         goal: where to go, in the task's units, as it is at time 0 of the plant; None before the first one.
@@ -86,12 +92,13 @@ class MpcLoop:
         self._learned = LearnedWatch(scenario.config.safety)
         self.solver = start_solver()
         self.counters = LoopCounters()
+        self.latencies = Latencies()
         self.decision = Decision(LoopState.IDLE, Reason.ASKED, solve=False)
         self.plan: Plan | None = None
         self.goal: Array | None = None
         self._asked = LoopState.IDLE
         self._state: State | None = None
-        self._state_at = self._plan_at = -math.inf
+        self._state_at = self._plan_at = self._posted_at = -math.inf
         self._ruling = Ruling()
         self._ruled_at = -math.inf if supervised else math.inf
         self._rejecting = False
@@ -99,10 +106,10 @@ class MpcLoop:
         self._steered: Array | None = None
         self._steered_at = -math.inf
         self._anchor: Array | None = None
+        self._was_tracking = False
         self._fresh = True
         self._reached = False
         self._complained_at = -math.inf
-        self._plan_seconds: deque[float] = deque(maxlen=RECENT)
 
     def ask(self, state: LoopState) -> None:
         """Ask for IDLE, HOLD or TRACK; `decide` says whether it can be had. Asking for HOLD holds anew from here."""
@@ -150,7 +157,7 @@ class MpcLoop:
             self._forget_plans()
             self._observer.reset()
             self._guard.forget()
-            self._anchor = None
+            self._anchor, self._was_tracking = None, False
         self._state, self._state_at = state, self._clock()
         self._observer.sense(state.t, state.x)
 
@@ -166,6 +173,7 @@ class MpcLoop:
         if self.decision.state is LoopState.TRACK:
             self.counters.periods += 1 + skipped
             self.counters.missed += skipped + (self.solver.busy_since is not None)
+            self.counters.missed_asleep += skipped
         if self.decision.solve and self.solver.busy_since is None:
             self._post()
         self._note_arrival()
@@ -183,10 +191,7 @@ class MpcLoop:
     def step(self, state: State) -> Answer | None:
         """Answer one state and wait for it: the loop in lock-step with its plant."""
         self.sense(state)
-        # the plant has waited: states and rulings do not age, and plans by the plant's time alone
-        self._state_at = self._clock()
-        if self._ruled_at > -math.inf:
-            self._ruled_at = max(self._ruled_at, self._state_at)
+        self._pass_no_time()
         if self._plan_at > -math.inf and self.plan is not None:
             self._plan_at = self._state_at - (state.t - self.plan.t0)
         if self._plan_in_force(state.t):
@@ -195,9 +200,15 @@ class MpcLoop:
         held = self.tick()
         if self.decision.solve and self._posted is self._state:
             plan = self.solver.wait(LOCK_STEP_PATIENCE)
-            self._state_at = self._clock()
+            self._pass_no_time()
             return held if plan is None else self._follow(plan, 0.0) or held  # the plant waits: no time passes
         return held
+
+    def _pass_no_time(self) -> None:
+        """The plant has waited: states and rulings do not age, and plans by the plant's time alone."""
+        self._state_at = self._clock()
+        if self._ruled_at > -math.inf:
+            self._ruled_at = max(self._ruled_at, self._state_at)
 
     def close(self) -> None:
         """End the solver process."""
@@ -206,7 +217,6 @@ class MpcLoop:
     def report(self) -> dict[str, str]:
         """Return what people and monitors want to know, as text."""
         now, counters = self._clock(), self.counters
-        milliseconds = 1e3 * np.array(self._plan_seconds or [math.nan])
         share = counters.missed / counters.periods if counters.periods else 0.0
         report = {
             "state": self.decision.state.name,
@@ -214,10 +224,10 @@ class MpcLoop:
             "reason_text": self.decision.reason.text,
             "periods": str(counters.periods),
             "missed": str(counters.missed),
+            "missed_asleep": str(counters.missed_asleep),
             "missed_share": f"{share:.5f}",
             "plans": str(counters.plans),
-            "plan_ms_p50": f"{np.percentile(milliseconds, 50):.3f}",
-            "plan_ms_p99": f"{np.percentile(milliseconds, 99):.3f}",
+            **self.latencies.report(),
             "state_age_ms": f"{1e3 * (now - self._state_at):.2f}",
             "plan_age_ms": f"{1e3 * (now - self._plan_at):.2f}",
             "bad_states": str(counters.bad_states),
@@ -252,7 +262,7 @@ class MpcLoop:
         if (before.state, before.reason) != (self.decision.state, self.decision.reason):
             logger.info(f"{self.decision.state.name}: {self.decision.reason.text}")
         if before.state is not LoopState.HOLD:
-            self._anchor = None
+            self._anchor, self._was_tracking = None, before.state is LoopState.TRACK
 
     def _look_after_solver(self) -> None:
         busy = self.solver.busy_since
@@ -275,7 +285,7 @@ class MpcLoop:
         assert self.goal is not None
         plain = self._learned.doubts(self._clock())
         self.solver.post(self._state.x, self.goal, self._state.t, fresh=self._fresh, plain=plain)
-        self._posted, self._fresh = self._state, False
+        self._posted, self._posted_at, self._fresh = self._state, self._clock(), False
 
     def _take_up_velocity(self, state: State) -> None:
         """Bring the goal nearer to the commanded velocity: plans that go on from the one before like no leaps."""
@@ -292,7 +302,7 @@ class MpcLoop:
         self.counters.plans += 1
         self.counters.guesses[plan.guess] += 1
         self.counters.advice.update(plan.advice.keys)
-        self._plan_seconds.append(plan.timings.total)
+        self.latencies.add_plan(plan.timings, self._clock() - self._posted_at)
         if state is None or state.t != plan.t0:  # asked for before the state jumped or something else was wanted
             return None
         self._learned.look(plan, self._clock())
@@ -344,7 +354,7 @@ class MpcLoop:
         if self._state is None:
             return None
         if self._anchor is None:
-            self._anchor = self._state.x.copy()
+            self._anchor = posture_to_hold(self._robot, self._state.x, tracking=self._was_tracking)
         valid_until = self._state.t + self._valid_for
         command = hold_command(self._robot, self._anchor, self._state.t, valid_until)
         return self._checked(self._observer.note(command), self._state)

@@ -39,7 +39,15 @@ _MAGIC = b"\x89MCAP0\r\n"
 _FOREVER = (("sec", 9223372036), ("nsec", 854775807))  # how ROS writes an infinite duration
 _PRIMITIVE = re.compile(r"(bool|byte|char|w?string|float32|float64|u?int(8|16|32|64))")
 _FIELD = re.compile(r"^\s*([A-Za-z][A-Za-z0-9_/]*)(?:<=\d+)?(?:\[[^\]]*\])?\s+[A-Za-z]", re.MULTILINE)
-_BROKEN = (McapError, struct.error, ValueError, RuntimeError, zstandard.ZstdError)  # what a torn record raises
+_BROKEN = (
+    McapError,
+    struct.error,
+    LookupError,
+    ValueError,
+    RuntimeError,
+    MemoryError,
+    zstandard.ZstdError,
+)  # what a torn record raises
 
 
 @dataclass(frozen=True)
@@ -203,6 +211,7 @@ def read_messages(file: Path, wanted: Callable[[str], bool] = bool) -> Iterator[
 
     Raises:
         ConfigError: there is no such file or it is not MCAP.
+        MessageError: a message is not what its topic says.
     """
     factory, schemas, channels = DecoderFactory(), dict[int, Schema](), dict[int, Channel]()
     with _open(file) as stream:
@@ -212,12 +221,16 @@ def read_messages(file: Path, wanted: Callable[[str], bool] = bool) -> Iterator[
             elif isinstance(record, Channel):
                 channels[record.id] = record
             elif isinstance(record, Message):
-                channel = channels[record.channel_id]
-                if not wanted(channel.topic):
+                channel = channels.get(record.channel_id)
+                if channel is None or not wanted(channel.topic):
                     continue
-                decode = factory.decoder_for(channel.message_encoding, schemas.get(channel.schema_id))
+                try:
+                    decode = factory.decoder_for(channel.message_encoding, schemas.get(channel.schema_id))
+                    message = None if decode is None else decode(record.data)
+                except Exception as error:  # the decoder of a foreign type fails as it likes
+                    raise MessageError(f"{file}: a message on {channel.topic} cannot be read: {error!r}") from None
                 if decode is not None:
-                    yield channel.topic, record.log_time * 1e-9, decode(record.data)
+                    yield channel.topic, record.log_time * 1e-9, message
 
 
 def recover(file: Path) -> bool:

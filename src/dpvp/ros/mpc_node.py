@@ -1,8 +1,8 @@
 """mpc_node: the MPC as a ROS 2 lifecycle node that serves ros2_control's linear_feedback_controller.
 
 Subscribes `sensor`, `goal`, `supervisor_node/verdict` and, where the task takes velocities, `cmd_vel`; publishes
-`control` (in shadow `~/shadow_control`), `~/plan`, `~/plan_ms`, `~/active_goal`, `/diagnostics`; services `~/start`,
-`~/hold`, `~/stop`. Time inside is the plant's: that of the states' stamps.
+`control` (in shadow `~/shadow_control`), `~/plan`, `~/plan_ms`, `~/active_goal`, `~/solved`, `/diagnostics`; services
+`~/start`, `~/hold`, `~/stop`. Time inside is the plant's: that of the states' stamps.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from trajectory_msgs.msg import JointTrajectory
 from dpvp.config import Config
 from dpvp.control.gate import Decision
 from dpvp.control.loop import Answer, MpcLoop
+from dpvp.control.plant_clock import PlantClock
 from dpvp.control.states import LoopState, Reason
 from dpvp.environment import require_pins
 from dpvp.errors import DpvpError, EnvironmentProblem, GoalError, MessageError
@@ -45,6 +46,7 @@ from dpvp.ros.lifecycle import IDLE_SPIN, InterfaceNode
 from dpvp.ros.messages import Control, Sensor
 from dpvp.ros.node import COMMAND, LATCHED, STREAM, run_node
 from dpvp.ros.parameters import declare
+from dpvp.ros.solved_topic import SolvedTopic
 from dpvp.scenario import Scenario, load_scenario
 from dpvp.tasks.task import Steered
 
@@ -80,11 +82,13 @@ class MpcInterface:
         """
         self._node, self._parameters, self._scenario = node, parameters, scenario
         self._robot = scenario.robot
-        solver = partial(SolverProcess, Path(scenario.file), scenario)
+        self._solved = SolvedTopic(node)
+        solver = partial(SolverProcess, Path(scenario.file), scenario, self._solved.note)
         self.loop = MpcLoop(scenario, solver, supervised=parameters.supervised)
         with (
             ExitStack() as undo
         ):  # Ctrl-C may come while we wait, and the solver would not hear of it before it is ready
+            undo.callback(node.destroy_publisher, self._solved.publisher)
             undo.callback(self.loop.close)
             if not self.loop.solver.wait_ready(SOLVER_PATIENCE):
                 raise EnvironmentProblem(f"the solver process for {scenario.file} did not start; see its message above")
@@ -113,6 +117,7 @@ class MpcInterface:
         self._sensor: Sensor | None = None
         self._reported: Decision | None = None
         self._said_goal: Array | None = None
+        self._plant_clock = PlantClock()
         self.active = False
 
     def activate(self) -> None:
@@ -132,11 +137,13 @@ class MpcInterface:
     def close(self) -> None:
         """Disconnect and end the solver."""
         self.loop.close()
+        self._solved.tell()
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
         for service in self._services:
             self._node.destroy_service(service)
-        for publisher in (self._control, self._plan, self._plan_ms, self._goal, self._diagnostics):
+        solved = self._solved.publisher
+        for publisher in (self._control, self._plan, self._plan_ms, solved, self._goal, self._diagnostics):
             self._node.destroy_publisher(publisher)
 
     def aim(self, goal: tuple[float, ...]) -> None:
@@ -153,6 +160,7 @@ class MpcInterface:
         if self._parameters.lock_step or not self.active:
             return IDLE_SPIN
         if now >= self._next_tick:
+            self.loop.latencies.add("wake", now - self._next_tick)
             skipped = int((now - self._next_tick) / self._period)
             self._next_tick += (skipped + 1) * self._period
             self._stop_if_unsteered(now)
@@ -163,12 +171,14 @@ class MpcInterface:
             self._next_command += (int((now - self._next_command) / self._command_period) + 1) * self._command_period
             self._sense()
             self._publish(self.loop.go_on())
+        self._solved.tell()
         return max(0.0, min(POLL, min(self._next_tick, self._next_command) - time.monotonic()))
 
     def _on_sensor(self, message: Sensor) -> None:
         if not self.active:
             return
         self._sensor = message  # converted when it is needed: most of the stream is not
+        self._plant_clock.hear(seconds(message.header.stamp), time.monotonic())
         if self._parameters.lock_step:
             self._answer_in_lock_step(message)
 
@@ -176,7 +186,9 @@ class MpcInterface:
         message, self._sensor = self._sensor, None
         if message is not None:
             try:
-                self.loop.sense(self._fresh(state_of(self._robot, message)))
+                state = self._fresh(state_of(self._robot, message))
+                self.loop.latencies.add("state", self._plant_now() - state.t)
+                self.loop.sense(state)
             except MessageError as error:
                 self.loop.refuse_state(error)
 
@@ -193,6 +205,7 @@ class MpcInterface:
     def _answer_in_lock_step(self, message: Sensor) -> None:
         try:
             self._publish(self.loop.step(state_of(self._robot, message)))
+            self._solved.tell()
         except MessageError as error:
             self.loop.refuse_state(error)
 
@@ -263,6 +276,7 @@ class MpcInterface:
         stamp = answer.state.mark
         assert isinstance(stamp, Time)
         self._control.publish(control_message(self._robot, answer.command, self._now(), stamp))
+        self._note_latencies(answer)
         if (plan := answer.plan) is None:
             return
         self._plan_ms.publish(Float64(data=1e3 * plan.timings.total))
@@ -270,6 +284,20 @@ class MpcInterface:
         if rate and now >= self._next_plan_message and self._plan.get_subscription_count():
             self._next_plan_message = now + 1.0 / rate
             self._plan.publish(trajectory_message(self._robot, plan, stamp))
+
+    def _note_latencies(self, answer: Answer) -> None:
+        """Count how old the state and the plan behind a command were when it went out; in lock-step no time passes."""
+        if self._parameters.lock_step or self.loop.plan is None or self.loop.decision.state is not LoopState.TRACK:
+            return
+        now = self._plant_now()
+        self.loop.latencies.add("command", now - self.loop.plan.t0)
+        self.loop.latencies.add("whole", now - answer.state.t)
+
+    def _plant_now(self) -> float:
+        """Return the plant's time, s, finer than `/clock` tells it."""
+        if self._node.get_parameter("use_sim_time").value:
+            return self._plant_clock.at(time.monotonic())
+        return seconds(self._now())
 
     def _report(self) -> None:
         report, self._reported = self.loop.report(), self.loop.decision

@@ -29,7 +29,7 @@ Usual = Mapping[str, Mapping[str, float]]  # of a scenario: the largest shares o
 
 def cases(kinds: Sequence[Kind], scenarios: Sequence[str], each: int, seed: int) -> Iterator[tuple[str, Case]]:
     """Draw `each` cases of every kind in every scenario that has what the kind needs."""
-    for (place, name), (number, kind), turn in itertools.product(enumerate(scenarios), enumerate(KINDS), range(each)):
+    for turn, (place, name), (number, kind) in itertools.product(range(each), enumerate(scenarios), enumerate(KINDS)):
         if kind not in kinds or (kind.learned and not _learns(name)):
             continue
         rng = np.random.default_rng([seed, place, number, turn])
