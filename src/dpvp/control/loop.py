@@ -13,12 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dpvp.control.gate import Decision, Health, Ruling, decide
-<<<<<<< HEAD
-from dpvp.control.guard import CommandGuard, check_speed, hold_command, is_sound
-=======
-from dpvp.control.guard import CommandGuard, hold_command, posture_to_hold
+from dpvp.control.guard import CommandGuard, check_speed, hold_command, is_sound, posture_to_hold
 from dpvp.control.latency import Latencies
->>>>>>> main
 from dpvp.control.learned_watch import LearnedWatch
 from dpvp.control.monitors import jumped
 from dpvp.control.observer import TorqueObserver
