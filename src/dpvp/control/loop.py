@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dpvp.control.gate import Decision, Health, Ruling, decide
-from dpvp.control.guard import CommandGuard, hold_command, posture_to_hold
+from dpvp.control.guard import CommandGuard, check_speed, hold_command, is_sound, posture_to_hold
 from dpvp.control.latency import Latencies
 from dpvp.control.learned_watch import LearnedWatch
 from dpvp.control.monitors import jumped
@@ -140,9 +140,14 @@ class MpcLoop:
         self._steered = np.array(command, dtype=np.float64)
 
     def sense(self, state: State) -> None:
-        """Take a measured state; a repeated one does not count as news."""
+        """Take a measured state; a repeated one does not count as news.
+
+        Raises:
+            MessageError: a joint of it is faster than any motor of its makes it: plans from there would be wrong.
+        """
         if self._state is not None and state.t == self._state.t:
             return
+        check_speed(self._robot, state.x, self._scenario.config.safety)
         if self._state is not None and jumped(self._robot, self._state.x, state.x, state.t - self._state.t):
             logger.warning("the state jumped: holding from the new posture")
             self._forget_plans()
@@ -297,14 +302,31 @@ class MpcLoop:
         if state is None or state.t != plan.t0:  # asked for before the state jumped or something else was wanted
             return None
         self._learned.look(plan, self._clock())
-        self._rejecting = not plan.status.usable
-        if plan.status.usable:
-            self.plan, self._plan_at = plan, self._clock()
-            self._decide()
-        else:
-            self.counters.rejected[plan.status.name] += 1
         latest = state if self._scenario.config.rates.command is None else self._state
-        return self._command(latest, lead, plan if plan.status.usable else None)
+        refused = self._why_not(plan)
+        self._rejecting = refused is not None
+        if refused is not None:
+            self.counters.rejected[refused] += 1
+            return self._command(latest, lead)
+        before, self.plan, self._plan_at = (self.plan, self._plan_at), plan, self._clock()
+        self._decide()
+        withheld = self.counters.withheld
+        answer = self._command(latest, lead, plan)
+        if self.counters.withheld > withheld:  # what it commands would break a limit
+            (self.plan, self._plan_at), self._rejecting = before, True
+        return answer
+
+    def _why_not(self, plan: Plan) -> str | None:
+        """Return why a plan is not followed, None if it is; what its solver says of it is not all that counts."""
+        assert self._state is not None
+        if not plan.status.usable:
+            return plan.status.name
+        if not is_sound(self._robot, plan):
+            return "UNSOUND"
+        if self._state.t - plan.t0 > self._limits.plan_timeout:  # the robot has held meanwhile: it is elsewhere
+            self._fresh = True
+            return "TOO_LATE"
+        return None
 
     def _command(self, state: State | None, lead: float, plan: Plan | None = None) -> Answer | None:
         """Return what the plan in force, new if it is `plan`, says `lead` seconds after `state`."""
