@@ -136,7 +136,9 @@ def _spoilt_artifact(stage: Stage) -> Iterator[None]:
         shutil.move(kept, graph)
 
 
-def _kind(name: str, text: str, harm: Harm, lasts: tuple[float, float], safe: Safe, *words: str, **more: object) -> RealKind:
+def _kind(
+    name: str, text: str, harm: Harm, lasts: tuple[float, float], safe: Safe, *words: str, **more: object
+) -> RealKind:
     return RealKind(name, text, Fault, lasts, safe, words, harm=harm, **more)  # type: ignore[arg-type]
 
 
