@@ -47,6 +47,9 @@ class Bringup(Config):
     view: bool = Field(False, description="start dpvp's view in the browser")
     record: bool = Field(True, description="record the run into run_dir")
     run_dir: str = Field("", description="folder of the run; empty: runs/<time>_<scenario>")
+    security: str = Field(
+        "", description="keystore of SROS2 with an enclave for each node (docs/security.md); empty: as the environment"
+    )
     headless: bool = Field(True, description="no window of the simulator")
 
     @field_validator("goal")
@@ -93,6 +96,7 @@ class ProcessSpec:
         optional: left out where its package is not installed.
         needs: packages that it loads, besides its own.
         patience: s that it may take to end when it is asked to.
+        enclave: of SROS2, in which it runs; empty: none.
     """
 
     name: str
@@ -109,6 +113,7 @@ class ProcessSpec:
     optional: bool = False
     needs: tuple[str, ...] = ()
     patience: float = 5.0
+    enclave: str = ""
 
 
 def installed(package: str) -> bool:

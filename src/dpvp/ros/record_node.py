@@ -30,10 +30,10 @@ from dpvp.record.report import METRICS, PICTURE, RECORDING, RunFeed, open_run, r
 from dpvp.robot import Robot
 from dpvp.ros.convert import goal_type
 from dpvp.ros.messages import Control, Sensor
-from dpvp.ros.wire import decode, encode
 from dpvp.ros.node import LATCHED, run_node
 from dpvp.ros.parameters import declare
 from dpvp.ros.processes import IMU
+from dpvp.ros.wire import decode, encode
 from dpvp.tasks.task import Task
 from dpvp.view.plots import draw_run
 

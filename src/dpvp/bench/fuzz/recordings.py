@@ -19,8 +19,8 @@ from dpvp.bench.fuzz.mutation import INTEGERS, damaged, mutated_json, odd_number
 from dpvp.record.mcap import McapRecorder, read_messages, recover
 from dpvp.record.motion import read_motion
 from dpvp.record.report import METRICS, RECORDING, SCENARIO, load_run, read_run
-from dpvp.ros.wire import encode
 from dpvp.ros.samples import samples
+from dpvp.ros.wire import encode
 from dpvp.scenario import load_scenario
 
 SCENARIO_NAMES = ("kuka_reach", "leg_track", "quadruped_walk")
