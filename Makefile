@@ -9,6 +9,7 @@ SCENARIO := kuka_reach
 SCENARIOS := $(basename $(notdir $(wildcard config/*.yaml)))
 VIDEO_ARGS := --fps 20 --seconds 6
 BENCH_ARGS :=
+FUZZ_ARGS :=
 SYSTEMS := unicycle cartpole pendulum double_pendulum quadrotor
 STUDY = $(RUN) $(BIN)/python -m dpvp_training.systems.dpvp.bench
 PYTEST_ARGS :=
@@ -25,7 +26,7 @@ INTERFACES := $(shell find src/dpvp/ros/interfaces -type f -not -name '*.pyc' 2>
 RUN := env OMP_NUM_THREADS=1 ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST
 
 .DEFAULT_GOAL := help
-.PHONY: help venv msgs train-venv demo test test-slow check format bench bench-realtime bench-robots bench-dpvp artifacts videos clean
+.PHONY: help venv msgs train-venv demo test test-slow check format bench bench-realtime bench-robots bench-dpvp fuzz artifacts videos clean
 .DELETE_ON_ERROR:
 
 help: ## print this list
@@ -74,6 +75,9 @@ bench-realtime: msgs ## what --realtime is worth on this machine, alone and besi
 bench-robots: msgs ## every scenario at its rates through all nodes, and what walks can take: docs/bench (an hour)
 	@$(RUN) $(BIN)/python -m dpvp.bench.robots --json docs/bench/robots.json
 	@$(RUN) $(BIN)/python -m dpvp.bench.walk_study --json docs/bench/quadruped_walk.json
+
+fuzz: msgs ## ten thousand spoiled inputs of each kind that is read: docs/bench/fuzz.json (hours; FUZZ_ARGS: formats, --count)
+	@$(RUN) $(BIN)/python -m dpvp.bench.fuzz --json docs/bench/fuzz.json $(FUZZ_ARGS)
 
 bench-dpvp: msgs train-venv ## measure what DPVP learned: every study, docs/bench/dpvp (about an hour and a half)
 	$(STUDY) closed_loop --task kuka_reach

@@ -17,6 +17,7 @@ from dpvp.plan import Array
 from dpvp.untrusted import UnreadableError, is_file, read_bounded, shortened
 
 LARGEST_GRAPH = 1 << 26  # bytes; ours have up to 600 kB
+MEMORY_TAG = b"/_ORT_MEM_ADDR_/"  # a place of weights that makes some ONNX Runtimes read any address of this process
 ONNX_TYPES = {"float32": "tensor(float)", "float64": "tensor(double)"}
 
 
@@ -88,6 +89,8 @@ def open_graph(folder: Path, head: str, spec: GraphSpec) -> Graph:
         raise ArtifactError(path, field, f"a file of at most {LARGEST_GRAPH} bytes", one_line(error)) from None
     if (found := hashlib.sha256(content).hexdigest()) != spec.sha256:
         raise ArtifactError(file, f"{field}.sha256", spec.sha256, f"{found} of {path.name}", "copy the artifact again")
+    if MEMORY_TAG in content:
+        raise ArtifactError(path, field, "a self-contained graph", "one that says where in memory its weights are")
     try:
         session = onnxruntime.InferenceSession(content, _options(), providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime has no common root for what it raises

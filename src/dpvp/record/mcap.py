@@ -343,21 +343,25 @@ class _Bounded:
     """A file from which nobody can ask for more than there is: lengths are part of what may be torn."""
 
     def __init__(self, stream: IO[bytes]) -> None:
-        self._stream, self._size = stream, os.fstat(stream.fileno()).st_size
+        self._stream = stream
 
     def read(self, length: int) -> bytes:
-        return self._stream.read(min(length, max(self._size - self._stream.tell(), 0)))
+        size = os.fstat(self._stream.fileno()).st_size  # as of now: the file may be growing
+        return self._stream.read(min(length, max(size - self._stream.tell(), 0)))
 
 
 def _unpacked(chunk: Chunk) -> Chunk:
     """Return a chunk with its records as they are, of at most `_LARGEST_RECORD` bytes."""
+    if chunk.uncompressed_size > _LARGEST_RECORD:
+        raise ValueError(f"a chunk holds more than {_LARGEST_RECORD} bytes")
+    most = chunk.uncompressed_size + 1  # whatever the frame says of itself
     if chunk.compression == "zstd":
         with zstandard.ZstdDecompressor().stream_reader(chunk.data) as packed:
-            data = packed.read(_LARGEST_RECORD + 1)
+            data = packed.read(most)
     elif chunk.compression == "lz4":
-        data = lz4.frame.LZ4FrameDecompressor().decompress(chunk.data, _LARGEST_RECORD + 1)
+        data = lz4.frame.LZ4FrameDecompressor().decompress(chunk.data, most)
     else:
         data = chunk.data
-    if len(data) > _LARGEST_RECORD:
-        raise ValueError(f"a chunk holds more than {_LARGEST_RECORD} bytes")
+    if len(data) != chunk.uncompressed_size:
+        raise ValueError(f"a chunk of {chunk.uncompressed_size} bytes does not hold as many")
     return replace(chunk, compression="", data=data)

@@ -88,6 +88,7 @@ class LocalProcesses:
 def _start(spec: ProcessSpec, log: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", f"dpvp.ros.{spec.executable}", *spec.arguments, "--ros-args"]
     command += ["-r", f"__node:={spec.name}"]
+    command += ["--enclave", spec.enclave] if spec.enclave else []
     command += _parameter_arguments(spec.parameters)
     for source, target in spec.remappings:
         command += ["-r", f"{source}:={target}"]

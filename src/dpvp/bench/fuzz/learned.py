@@ -20,6 +20,7 @@ from dpvp.learned.graph import open_graph
 from dpvp.scenario import load_scenario
 
 ARTIFACT, HEAD = "leg_track", "policy"
+PLACES = ("/dev/zero", "../../../../../../etc/passwd", f"{HEAD}.onnx", "", "*/_ORT_MEM_ADDR_/*")
 OPERATORS = (
     "Loop", "If", "Scan", "ConstantOfShape", "Expand", "Tile", "Range", "Resize", "Pad", "OneHot", "Gather", "Reshape",
     "NonZero", "Concat", "SequenceEmpty", "MatMul", "Gemm", "Conv", "RandomNormal", "Einsum", "TopK", "Cast", "Nothing",
@@ -94,9 +95,9 @@ def _rebuilt(rng: np.random.Generator, source: bytes) -> bytes:
                 tensor.dims[:] = [big, *tensor.dims[1:]]
             case 4:
                 tensor.data_location = onnx.TensorProto.EXTERNAL
-                place = ("/dev/zero", "../../../../../../etc/passwd", f"{HEAD}.onnx", "")[rng.integers(4)]
+                place = PLACES[rng.integers(len(PLACES))]
                 tensor.external_data.add(key="location", value=place)
-                tensor.external_data.add(key="length", value=str(big))
+                tensor.external_data.add(key="offset", value=str(big))
             case 5:
                 tensor.data_type = int(rng.integers(0, 40))
             case 6:

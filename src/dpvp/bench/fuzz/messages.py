@@ -48,8 +48,11 @@ def _messages() -> Format:
 
     def read(content: bytes, where: Path) -> None:
         scenario = scenarios[min(content[0], len(scenarios) - 1)]
-        refusals = [error for take in _takers(scenario, where, content[1:]) if (error := _refused(take)) is not None]
-        if refusals:
+        metrics = RunMetrics(scenario, where)
+        takers = _takers(scenario, RunFeed(scenario.robot, metrics), content[1:])
+        refusals = [error for take in takers if (error := _refused(take)) is not None]
+        metrics.summary()
+        if len(refusals) == len(takers):
             raise refusals[0]
 
     return Format(".cdr", mutated, read)
@@ -63,10 +66,9 @@ def _refused(take: Callable[[], object]) -> DpvpError | None:
     return None
 
 
-def _takers(scenario: Scenario, where: Path, raw: bytes) -> list[Callable[[], object]]:
+def _takers(scenario: Scenario, feed: RunFeed, raw: bytes) -> list[Callable[[], object]]:
     """Return everything that is done somewhere with bytes that are taken for one kind of message or another."""
-    robot, task, metrics = scenario.robot, scenario.task, RunMetrics(scenario, where)
-    feed = RunFeed(robot, metrics)
+    robot, task = scenario.robot, scenario.task
 
     def control() -> None:
         check_command(robot, command_of(robot, decode(raw, Control), 0.2))
@@ -97,7 +99,6 @@ def _takers(scenario: Scenario, where: Path, raw: bytes) -> list[Callable[[], ob
         plan,
         lambda: contacts_of(robot.feet, decode(raw, Sensor).contacts),
         *(fed(topic, kind) for topic, kind in topics.items() if topic in feed.topics),
-        metrics.summary,
     ]
 
 
