@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from dpvp.control.feedback import FeedbackLaw, FeedbackPhase, FeedbackTiming
 from dpvp.control.loop import MpcLoop
-from dpvp.control.supervisor import LoopState
+from dpvp.control.states import LoopState
 from dpvp.plan import Plan, State
 from dpvp.planning.build import Planning, build_planning
 from dpvp.planning.planner import Budget
@@ -39,16 +39,17 @@ class SolverHere:
     def __init__(self, planning: Planning) -> None:
         self._planning = planning
         self._asked: tuple[Array, Array, float] | None = None
+        self._plain = False
         self._previous: Plan | None = None
 
-    def post(self, x: Array, goal: Array, t: float, *, fresh: bool = False) -> None:
-        self._asked = x, goal, t
+    def post(self, x: Array, goal: Array, t: float, *, fresh: bool = False, plain: bool = False) -> None:
+        self._asked, self._plain = (x, goal, t), plain
         if fresh:
             self._previous = None
 
     def wait(self, timeout: float) -> Plan | None:
         assert self._asked is not None
-        self._previous = self._planning.plan(*self._asked, self._previous)
+        self._previous = self._planning.plan(*self._asked, self._previous, plain=self._plain)
         return self._previous
 
     def take(self) -> None:

@@ -67,14 +67,19 @@ def test_the_leg_follows_its_path(tmp_path: Path) -> None:
     assert max(outcome.error for outcome in outcomes) < 0.003
 
 
-def test_a_run_is_recorded_and_shown(tmp_path: Path) -> None:
-    """Every message that a video needs is in the recording, although the plant waits."""
+def test_a_run_is_recorded_replayed_and_shown(tmp_path: Path) -> None:
+    """Every message that a replay and a video need is in the recording, although the plant waits."""
     words = ("--headless", "--lock-step", "--runs", ".", "--json", "out.json", "--set", "run.settle=0.5")
     result = dpvp("run", "leg_track", *words, cwd=tmp_path, domain=DOMAIN)
     assert result.returncode == 0, result.stdout + result.stderr
     report = json.loads((tmp_path / "out.json").read_text())
     assert report["success"] is True
     assert max(report["state_age_ms"].values()) < 1e-3
+    replayed = dpvp("replay", report["run_dir"], "--json", "replay.json", cwd=tmp_path)
+    assert replayed.returncode == 0, replayed.stdout + replayed.stderr
+    figures = json.loads((tmp_path / "replay.json").read_text())
+    assert figures["equal"] == figures["compared"] > 200
+    assert figures["unknown_start"] == 0
     shown = dpvp("video", report["run_dir"], "--out", "leg.gif", "--seconds", "0.4", "--size", "64x48", cwd=tmp_path)
     if "no OpenGL" in shown.stderr:
         pytest.skip(shown.stderr)

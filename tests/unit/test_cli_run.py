@@ -32,5 +32,5 @@ def test_bad_input_is_refused_before_anything_starts(words: tuple[str, ...], mes
 def test_help_names_every_verb_and_option() -> None:
     overview = dpvp("--help")
     assert overview.returncode == 0
-    assert all(verb in overview.stdout for verb in ("run", "demo", "bench", "check", "report", "video"))
+    assert all(verb in overview.stdout for verb in ("run", "demo", "bench", "check", "report", "replay", "video"))
     assert {"--goal", "--headless", "--json"} <= set(re.findall(r"--[a-z]+", dpvp("run", "--help").stdout))

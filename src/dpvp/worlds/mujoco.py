@@ -16,6 +16,7 @@ from dpvp.errors import ModelMismatchError
 from dpvp.plan import Array
 from dpvp.robot import Robot, load_robot_from
 
+REST = 0.3  # s
 XYZ_XYZW = np.array([0, 1, 2, 4, 5, 6, 3])  # where a free joint of MuJoCo has what pinocchio wants, in its order
 
 
@@ -160,6 +161,18 @@ class MujocoWorld:
             self.data.qvel[linear] = self._base_rotation() @ self.data.qvel[linear]
         self.apply(self._robot.gravity(q))
         mujoco.mj_forward(self.model, self.data)
+
+    def come_to_rest(self) -> None:
+        """Hold the posture until feet have sunk into their contacts, as a robot does that is switched on.
+
+        An estimator that starts meanwhile would take the jolt for gravity.
+        """
+        start, hold, joints = self.read(), self._robot.hold, slice(-self._robot.nu, None)
+        for _ in range(round(REST / self.dt)):
+            now = self.read()
+            away = (start.q - now.q)[joints]
+            self.apply(start.effort + hold.stiffness * away - hold.damping * now.v[joints])
+            self.step()
 
     def show_goal(self, goal: Array) -> None:
         """Move the scene's marker to `goal` (3,), m, if it has one; for pictures only."""
