@@ -23,6 +23,8 @@ from dpvp.ros.node import COMMAND, LATCHED, STREAM
 from dpvp.scenario import load_scenario
 from rosgraph import Bench, control_for, graph
 
+pytestmark = pytest.mark.alone
+
 IDLE, HOLD, TRACK, FAULT = LoopState
 # a slow machine must not look like a fault: what is tested is not speed
 PATIENT = (
