@@ -97,6 +97,11 @@ def shortened(value: object, most: int = 400) -> str:
         text = repr(value)
     except (ValueError, RecursionError):  # an integer of thousands of digits, or levels without end
         text = f"a {type(value).__name__}"
+    return clipped(text, most)
+
+
+def clipped(text: str, most: int = 1000) -> str:
+    """Return so much of `text` as one part of a message can have."""
     return text if len(text) <= most else f"{text[:most]}..."
 
 
