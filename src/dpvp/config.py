@@ -55,12 +55,11 @@ def read_yaml(file: Path) -> dict[str, Any]:
     """
     try:
         content = parse_yaml(read_bounded(file, LARGEST_TEXT).decode("utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(file, "(file)", "missing", "this file must exist") from None
     except OSError as error:
-        raise ConfigError(file, "(file)", error.strerror, "this file must be readable") from None
+        found = "missing" if isinstance(error, FileNotFoundError) else error.strerror
+        raise ConfigError(file, "(file)", found, "this file must exist and be readable") from None
     except ValueError as error:  # UnreadableError, UnicodeDecodeError
-        raise ConfigError(file, "(syntax)", str(error), "must be YAML 1.1 of plain values, in UTF-8") from None
+        raise ConfigError(file, "(syntax)", str(error), "must be YAML 1.1 in UTF-8") from None
     if not isinstance(content, dict):
         raise ConfigError(file, "(root)", type(content).__name__, "must be a mapping of keys to values")
     return content

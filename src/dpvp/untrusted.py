@@ -6,6 +6,7 @@ as the stack allows, read numbers of any length and raise whatever `int` or `dat
 
 from __future__ import annotations
 
+import errno
 import json
 import stat
 from pathlib import Path
@@ -26,11 +27,12 @@ def read_bounded(file: Path, most: int) -> bytes:
     """Return the content of a regular file of at most `most` bytes.
 
     Raises:
-        UnreadableError: it is larger, or no regular file: a pipe never ends, and neither does /dev/zero.
-        OSError, ValueError: it cannot be opened; ValueError is what a name that cannot be a name gives.
+        UnreadableError: it is larger.
+        OSError: it cannot be opened, or is no regular file: a pipe never ends, and neither does /dev/zero.
+        ValueError: its name cannot be one.
     """
     if not stat.S_ISREG(file.stat().st_mode):
-        raise UnreadableError("it is not a regular file")
+        raise OSError(errno.EINVAL, "not a regular file")
     with file.open("rb") as stream:
         content = stream.read(most + 1)
     if len(content) > most:
@@ -95,6 +97,11 @@ def shortened(value: object, most: int = 400) -> str:
         text = repr(value)
     except (ValueError, RecursionError):  # an integer of thousands of digits, or levels without end
         text = f"a {type(value).__name__}"
+    return clipped(text, most)
+
+
+def clipped(text: str, most: int = 1000) -> str:
+    """Return so much of `text` as one part of a message can have."""
     return text if len(text) <= most else f"{text[:most]}..."
 
 

@@ -155,7 +155,9 @@ def test_a_real_plant_is_not_cut_off_but_told_of(mode: str) -> None:
     added, warning = network(mode, "", {"ROS_DOMAIN_ID": "7"})
     assert added == {}
     assert "ROS domain 7" in warning
-    assert network(mode, "/keys", {}) == network(mode, "", {"ROS_SECURITY_ENABLE": "true"}) == ({}, "")
+    enabled = {"ROS_SECURITY_ENABLE": "true", "ROS_SECURITY_KEYSTORE": "/keys"}
+    assert network(mode, "/keys", {}) == network(mode, "", enabled) == ({}, "")
+    assert network(mode, "", enabled | {"ROS_SECURITY_ENABLE": "false"})[1]
     assert network(mode, "", {RANGE: "LOCALHOST"}) == ({}, "")
 
 

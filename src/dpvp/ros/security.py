@@ -143,15 +143,28 @@ def secured(specs: Sequence[ProcessSpec], keystore: str) -> tuple[ProcessSpec, .
     if lacking:
         reason = f"has no enclave for {', '.join(lacking)}; docs/security.md says how to make them"
         raise ConfigError("bring-up", "security", str(place), reason)
-    security = {
-        "ROS_SECURITY_KEYSTORE": str(place),
-        "ROS_SECURITY_ENABLE": "true",
-        "ROS_SECURITY_STRATEGY": "Enforce",  # who cannot prove who it is does not start
-    }
+    security = security_environment(keystore)
     return tuple(
         replace(spec, environment={**spec.environment, **security}, enclave=enclaves.get(spec.name, ""))
         for spec in specs
     )
+
+
+def security_environment(keystore: str) -> dict[str, str]:
+    """Return the environment in which SROS2 is enforced with the keys in `keystore`; nothing where there is none."""
+    if not keystore:
+        return {}
+    return {
+        "ROS_SECURITY_KEYSTORE": str(Path(keystore).expanduser().absolute()),
+        "ROS_SECURITY_ENABLE": "true",
+        "ROS_SECURITY_STRATEGY": "Enforce",  # who cannot prove who it is does not start
+    }
+
+
+def enforced(environment: Mapping[str, str]) -> str:
+    """Return the keystore with which `environment` has SROS2 enabled; empty if it has not."""
+    enabled = environment.get("ROS_SECURITY_ENABLE", "").lower() == "true"
+    return environment.get("ROS_SECURITY_KEYSTORE", "") if enabled else ""
 
 
 def network(mode: Mode, keystore: str, environment: Mapping[str, str]) -> tuple[dict[str, str], str]:
@@ -164,7 +177,7 @@ def network(mode: Mode, keystore: str, environment: Mapping[str, str]) -> tuple[
         return {}, ""
     if mode not in ("hardware", "topic"):
         return {RANGE: "LOCALHOST"}, ""
-    if keystore or environment.get("ROS_SECURITY_ENABLE", "").lower() == "true":
+    if keystore or enforced(environment):
         return {}, ""
     domain = environment.get("ROS_DOMAIN_ID", "0")
     return {}, (

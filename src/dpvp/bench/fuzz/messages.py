@@ -25,7 +25,7 @@ from dpvp.ros.wire import decode, encode
 from dpvp.scenario import Scenario, load_scenario
 
 NAMES = ("kuka_reach", "leg_track", "quadruped_walk")
-HUGE = 20_000  # numbers or names in an array that nobody expects
+HUGE = 2_000  # numbers, names or messages in an array that nobody expects
 JOINT_STATES, DIAGNOSTICS, IMUS = TOPICS["joint_states"], TOPICS["/diagnostics"], OF_A_BASE[IMU]
 
 
