@@ -13,7 +13,7 @@ from setuptools import find_packages, setup
 
 PACKAGE = "dpvp"
 SHARED_FOLDERS = ("launch", "config", "urdf")
-INTERFACES = ["COLCON_IGNORE", "README.md", "*/package.xml", "*/CMakeLists.txt", "*/msg/*.msg"]
+INTERFACES = ["COLCON_IGNORE", "README.md", "*/package.xml", "*/CMakeLists.txt", "*/msg/*.msg", "*/srv/*.srv"]
 
 
 def version() -> str:
@@ -51,6 +51,7 @@ setup(
         "console_scripts": [
             "dpvp = dpvp.cli:main",
             "mpc_node = dpvp.ros.mpc_node:main",
+            "supervisor_node = dpvp.ros.supervisor_node:main",
             "world_node = dpvp.ros.world_node:main",
             "record_node = dpvp.ros.record_node:main",
             "view_node = dpvp.ros.view_node:main",

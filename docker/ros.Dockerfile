@@ -21,6 +21,7 @@ RUN apt-get update && apt-get install -y --no-install-recommends \
       python3-colcon-common-extensions \
       python3-dev \
       python3-venv \
+      ros-jazzy-controller-manager-msgs \
       ros-jazzy-diagnostic-aggregator \
       ros-jazzy-foxglove-bridge \
       ros-jazzy-gz-ros2-control \

@@ -9,43 +9,32 @@ from __future__ import annotations
 
 import enum
 import functools
-import importlib
 import math
 import os
-import resource
 import subprocess
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 
+from dpvp import kernel
 from dpvp.errors import EnvironmentProblem
+from dpvp.interfaces import CHECK, INTERFACES, how_to_get, interface_problem
 from dpvp.pins import SOLVER_PACKAGES, install_command, installed_version, pinned_versions, solver_shadow
+from dpvp.realtime import GROUP, LIMITS, RANKS, highest_priority, lockable_memory
 
 _PYTHONS = ((3, 10), (3, 12))
-_PRIORITY = 40  # for the planner; the controller manager takes 50 and more
 _CORES = 4  # planner, world or driver, controller, everything else
 _PROBE_SECONDS = 120.0
-_MESSAGES = "linear_feedback_controller_msgs"
-_MESSAGE_REMEDY = (
-    "build it with `make msgs` (python -m dpvp.ros.interfaces.build), or on a ROS machine "
-    "`apt install ros-jazzy-linear-feedback-controller-msgs` and source /opt/ros/jazzy/setup.bash"
+_KERNEL = "boot a PREEMPT_RT kernel for hardware (linux-image-rt of Debian, Ubuntu Pro's real-time kernel)"
+_FEW_CORES = "expect later plans under load"
+_SPARE = 6  # cores with which two can be kept for solver and plant
+_ISOLATE = (
+    f"two, of {_SPARE} or more",
+    "boot with isolcpus=N,M nohz_full=N,M: then only solver and plant use these cores",
 )
-_MESSAGE_FIELDS = {
-    "Contact": {"active": "boolean", "name": "string", "wrench": "geometry_msgs/Wrench", "pose": "geometry_msgs/Pose"},
-    "Sensor": {
-        "header": "std_msgs/Header",
-        "base_pose": "geometry_msgs/Pose",
-        "base_twist": "geometry_msgs/Twist",
-        "joint_state": "sensor_msgs/JointState",
-        "contacts": f"sequence<{_MESSAGES}/Contact>",
-    },
-    "Control": {
-        "header": "std_msgs/Header",
-        "feedback_gain": "std_msgs/Float64MultiArray",
-        "feedforward": "std_msgs/Float64MultiArray",
-        "initial_state": f"{_MESSAGES}/Sensor",
-    },
-}
+_GOVERNOR = ("performance", "cpupower frequency-set -g performance")
+_SHARE = "sysctl kernel.sched_rt_runtime_us=950000: real-time processes run, and one that spins leaves a way in"
+_SLOW_CLOCKS = ("hpet", "acpi_pm", "jiffies", "refined-jiffies")
+_CLOCK = "boot with clocksource=tsc tsc=reliable if the processor's is good: others cost microseconds a look"
 
 # Builds every residual that the tasks use, and lets each compute once: a wrong pin raises or crashes here.
 _RESIDUALS_PROBE = """
@@ -130,28 +119,15 @@ def require_pins() -> None:
 
 
 def require_messages() -> None:
-    """Make sure that the message package can be imported and has the fields that dpvp reads and writes.
+    """Make sure that the message packages can be imported and have the fields that dpvp reads and writes.
 
     Raises:
         EnvironmentProblem: saying what is missing or different and how to get it.
     """
-    problem = _message_problem()
-    if problem:
-        raise EnvironmentProblem(f"{problem}; {_MESSAGE_REMEDY}")
-
-
-def _message_problem() -> str:
-    """What is wrong with the message package; empty if nothing is."""
-    try:
-        package = importlib.import_module(f"{_MESSAGES}.msg")
-    except ImportError as error:
-        return f"{_MESSAGES} cannot be imported: {error}"
-    for message, expected in _MESSAGE_FIELDS.items():
-        kind = getattr(package, message, None)
-        found = dict(kind.get_fields_and_field_types()) if kind is not None else None
-        if found != expected:
-            return f"{_MESSAGES}/{message} in {package.__file__} has fields {found}, dpvp needs {expected}"
-    return ""
+    for package in INTERFACES:
+        problem = interface_problem(package)
+        if problem:
+            raise EnvironmentProblem(f"{problem}; {how_to_get(package)}")
 
 
 def _judge(name: str, good: bool, found: str, expected: str, remedy: str, bad: Level = Level.FAILED) -> Finding:
@@ -203,39 +179,33 @@ def _rclpy() -> list[Finding]:
 
 
 def _messages() -> list[Finding]:
-    problem = _probe("import sys, dpvp.environment as e; sys.exit(e._message_problem() or 0)")
-    return [_judge(_MESSAGES, not problem, problem or "as expected", "Sensor, Control, Contact", _MESSAGE_REMEDY)]
+    return [_interface(package) for package in INTERFACES]
+
+
+def _interface(package: str) -> Finding:
+    problem = _probe(CHECK.format(package))
+    return _judge(package, not problem, problem or "as expected", ", ".join(INTERFACES[package]), how_to_get(package))
 
 
 def _real_time() -> list[Finding]:
     """What a control loop on hardware wants; simulation works without, so nothing here is a failure."""
-    limits = "'<user> - rtprio 98' and '<user> - memlock unlimited' in /etc/security/limits.d/dpvp.conf; log in again"
-    priority, memory = _limit(resource.RLIMIT_RTPRIO), _limit(resource.RLIMIT_MEMLOCK)
-    cores, governor = len(os.sched_getaffinity(0)), _governor()
-    steady = governor in ("performance", "not adjustable")
+    priority, memory = highest_priority(), lockable_memory()
+    wanted, cores, isolated = max(RANKS.values()), len(os.sched_getaffinity(0)), kernel.isolated_cores()
+    share, budget, swap = kernel.real_time_share(), kernel.group_budget(), kernel.swap_areas()
+    governor, clock, model = kernel.governor(), kernel.clock_source(), kernel.preemption()
     advice = functools.partial(_judge, bad=Level.WARNING)
     return [
-        advice("real-time priority", priority >= _PRIORITY, f"{priority:g}", f"{_PRIORITY} or more", limits),
-        advice("locked memory, MiB", math.isinf(memory), f"{memory / 2**20:g}", "inf", limits),
-        advice("kernel", _is_real_time(), os.uname().release, "PREEMPT_RT", "boot a PREEMPT_RT kernel for hardware"),
-        advice("processor cores", cores >= _CORES, str(cores), f"{_CORES} or more", "expect later plans under load"),
-        advice("frequency governor", steady, governor, "performance", "cpupower frequency-set -g performance"),
+        advice("real-time priority", priority >= wanted, f"{priority:g}", f"{wanted} or more", LIMITS),
+        advice("locked memory, MiB", math.isinf(memory), f"{memory / 2**20:g}", "inf", LIMITS),
+        advice("kernel", kernel.is_real_time(), f"{os.uname().release}, preemption {model}", "PREEMPT_RT", _KERNEL),
+        advice("processor cores", cores + len(isolated) >= _CORES, str(cores), f"{_CORES} or more", _FEW_CORES),
+        advice("isolated cores", bool(isolated) or cores < _SPARE, str(sorted(isolated)), *_ISOLATE),
+        advice("frequency governor", governor in ("performance", ""), governor or "not adjustable", *_GOVERNOR),
+        advice("swap", not swap, ", ".join(swap) or "none", "none", "swapoff -a; locked memory is not swapped"),
+        advice("real-time share", 0.0 < share < 1.0, f"{share:.0%} of a core", "less than 100 %, not 0", _SHARE),
+        advice("real-time cgroup", budget != 0, "no accounts" if budget is None else f"{budget} us", "not 0", GROUP),
+        advice("clock source", clock not in _SLOW_CLOCKS, clock or "unknown", "tsc or another fast one", _CLOCK),
     ]
-
-
-def _limit(which: int) -> float:
-    soft = resource.getrlimit(which)[0]
-    return math.inf if soft == resource.RLIM_INFINITY else float(soft)
-
-
-def _is_real_time() -> bool:
-    flag = Path("/sys/kernel/realtime")
-    return "PREEMPT_RT" in os.uname().version or (flag.is_file() and flag.read_text().strip() == "1")
-
-
-def _governor() -> str:
-    file = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
-    return file.read_text().strip() if file.is_file() else "not adjustable"
 
 
 def _probe(code: str) -> str:

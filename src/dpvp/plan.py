@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import math
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 import numpy as np
@@ -36,6 +37,7 @@ class Verdict(Enum):
     BLENDED = "the learned value speaks in part: the plan ends at the edge of what it knows"
     OUT_OF_RANGE = "the plan ends in a state beyond the training data; plan further or train on more states"
     GOAL_OUT_OF_RANGE = "the goal is beyond the training data; choose another or train on more goals"
+    DROPPED = "the loop doubts what was learned and plans without it for a while"
     DISAGREEMENT = "the members of the value contradict each other; train longer or on more data around here"
 
 
@@ -46,10 +48,12 @@ class Advice:
     Attributes:
         value: on the learned value as terminal cost; None where there is none.
         policy_refused: the policy would have had to be asked outside its training data, so it gave no guess.
+        bellman: |V(x) - cost of the plan| / (V(x) + floor), where the value speaks for both ends of the plan; else NaN.
     """
 
     value: Verdict | None = None
     policy_refused: bool = False
+    bellman: float = field(default=math.nan, compare=False)
 
     @property
     def keys(self) -> list[str]:

@@ -16,6 +16,7 @@ from dpvp.tasks.reach import ReachConfig, ReachTask
 from dpvp.tasks.task import Task, TerminalWeights
 from dpvp.tasks.track import TrackConfig, TrackTask
 from dpvp.tasks.walk import WalkConfig, WalkTask
+from dpvp.untrusted import UnreadableError, is_file, located
 
 GuessName = Literal["hold", "shift", "policy", "trajectory"]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -73,6 +74,11 @@ class RatesConfig(Config):
     sensor: float = Field(1000.0, gt=0, le=10000, description="`sensor` messages of the simulated plant")
     joint_states: float = Field(100.0, gt=0, le=10000, description="`joint_states` messages of the simulated plant")
 
+    @property
+    def command_period(self) -> float:
+        """Time between two commands, s."""
+        return 1.0 / (self.command or self.plan)
+
 
 class ObserverConfig(Config):
     """Torques that the model does not know, which the loop takes off its feed-forward; see `TorqueObserver`."""
@@ -96,6 +102,9 @@ class LoopConfig(Config):
     )
     observer: ObserverConfig = ObserverConfig()
     solver_timeout: Seconds = Field(1.0, description="a solver that is silent for so long is started again, s")
+    supervisor_timeout: Seconds = Field(
+        0.5, description="without a word of the supervisor for so long the loop holds, s"
+    )
 
 
 class FeedbackConfig(Config):
@@ -105,6 +114,47 @@ class FeedbackConfig(Config):
     transition: float = Field(0.1, ge=0, description="blend from PD to linear feedback, s")
     command_timeout: Seconds | None = Field(0.2, description="hold when commands stop for so long, s; null: never")
     damping_timeout: Seconds | None = Field(2.0, description="damping when commands stop for so long, s; null: never")
+
+
+class SafetyConfig(Config):
+    """What guard and supervisor allow. Shares are of the limits in robot.yaml; scales are for first runs."""
+
+    velocity_scale: float = Field(
+        1.0, gt=0, le=1, description="of the joints' velocity limits, for planner and supervisor"
+    )
+    torque_scale: float = Field(
+        1.0, gt=0, le=1, description="of the joints' torque limits: commands may differ from gravity by no more"
+    )
+    torque_rate: float = Field(
+        200.0, gt=0, description="commanded torque changes by no more, in shares of the limit per second"
+    )
+    gain: float = Field(20.0, gt=0, description="gains beyond so many times the hold gains are refused")
+    drive: float = Field(
+        3.0,
+        gt=0,
+        description="commands that ask for so many times a joint's torque in the direction of its motion are refused",
+    )
+    velocity: float = Field(1.05, gt=0, description="share of a joint's velocity limit beyond which the robot holds")
+    effort: float = Field(1.05, gt=0, description="share of a joint's measured torque beyond which the robot holds")
+    position: Seconds = Field(0.02, description="rad that a joint may be beyond its range before the robot holds")
+    speed: float = Field(2.0, gt=0, description="of the end effector of a robot with a fixed base, m/s")
+    tracking: float = Field(0.5, gt=0, description="rad that a joint may be away from where the command has it")
+    tilt: float = Field(1.0, gt=0, description="rad that a base that floats may be tilted before the plant damps")
+    contradiction: float = Field(
+        0.1,
+        gt=0,
+        description="rad by which positions may differ from the velocities' integral over a tenth of a second",
+    )
+    hard: float = Field(1.25, ge=1, description="at so many times one of these limits the plant damps")
+    calm: Seconds = Field(0.5, description="all has to be well for so long before a robot that held goes on, s")
+    strikes: int = Field(5, gt=0, description="the plant damps when limits are left so often within `strike_window`")
+    strike_window: Seconds = Field(5.0, description="s")
+    bellman: float = Field(
+        1.0, gt=0, description="a learned value that differs from its plans by more than this share is doubted"
+    )
+    plain_for: Seconds = Field(
+        2.0, description="planning without what was learned, when that is doubted, lasts so long, s"
+    )
 
 
 class RunConfig(Config):
@@ -124,6 +174,7 @@ class ScenarioConfig(Config):
     rates: RatesConfig = RatesConfig()
     loop: LoopConfig = LoopConfig()
     feedback: FeedbackConfig = FeedbackConfig()
+    safety: SafetyConfig = SafetyConfig()
     run: RunConfig = RunConfig()
 
 
@@ -145,7 +196,8 @@ class Scenario:
         self.name, self.config, self.file = name, config, str(file)
         choice = config.robot
         folder = robot_folder(choice.name, self.file)
-        self.robot: Robot = load_robot_from(folder, choice.prefix, choice.joint_stem)
+        robot = load_robot_from(folder, choice.prefix, choice.joint_stem)
+        self.robot: Robot = robot.slowed(config.safety.velocity_scale)
         self.task = _build_task(self.robot, config.task, self.file)
 
     @property
@@ -183,20 +235,22 @@ def load_scenario(name: str, overrides: tuple[str, ...] = ()) -> Scenario:
         ConfigError: unknown scenario, unknown key or unusable value.
     """
     file = Path(name) if name.endswith((".yaml", ".yml")) else share_directory() / "config" / f"{name}.yaml"
-    if not file.is_file() and file.parent == share_directory() / "config":
+    if not is_file(file) and file.parent == share_directory() / "config":
         raise ConfigError(file, "scenario", name, f"must be one of {', '.join(scenario_names())} or a path to a .yaml")
     content = read_yaml(file)
-    _anchor(content, file.parent)
+    _anchor(content, file.parent, file)
     for text in overrides:
         override(content, text)
-    _anchor(content, Path())
+    _anchor(content, Path(), file)
     stem = file.parent.name if file.stem == "scenario" else file.stem
     return Scenario(stem, validate(ScenarioConfig, content, file), file)
 
 
-def _anchor(content: dict[str, Any], folder: Path) -> None:
+def _anchor(content: dict[str, Any], folder: Path, file: Path) -> None:
     """Make the paths in `content` absolute, counted from `folder`: a run saves its scenario somewhere else."""
-    robot = content.get("robot")
-    for place, key in ((robot, "name"), (content, "artifact")):
+    for place, key, name in ((content.get("robot"), "name", "robot.name"), (content, "artifact", "artifact")):
         if isinstance(place, dict) and isinstance(path := place.get(key), str) and "/" in path:
-            place[key] = str((folder / Path(path).expanduser()).resolve())
+            try:
+                place[key] = str(located(path, folder))
+            except UnreadableError as error:
+                raise ConfigError(file, name, path, str(error)) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from dpvp.control.feedback import FeedbackLaw, FeedbackPhase, FeedbackTiming
 from dpvp.control.loop import MpcLoop
-from dpvp.control.supervisor import LoopState
+from dpvp.control.states import LoopState
 from dpvp.plan import Plan, State
 from dpvp.planning.build import Planning, build_planning
 from dpvp.planning.planner import Budget
@@ -38,16 +39,17 @@ class SolverHere:
     def __init__(self, planning: Planning) -> None:
         self._planning = planning
         self._asked: tuple[Array, Array, float] | None = None
+        self._plain = False
         self._previous: Plan | None = None
 
-    def post(self, x: Array, goal: Array, t: float, *, fresh: bool = False) -> None:
-        self._asked = x, goal, t
+    def post(self, x: Array, goal: Array, t: float, *, fresh: bool = False, plain: bool = False) -> None:
+        self._asked, self._plain = (x, goal, t), plain
         if fresh:
             self._previous = None
 
     def wait(self, timeout: float) -> Plan | None:
         assert self._asked is not None
-        self._previous = self._planning.plan(*self._asked, self._previous)
+        self._previous = self._planning.plan(*self._asked, self._previous, plain=self._plain)
         return self._previous
 
     def take(self) -> None:
@@ -90,6 +92,11 @@ class Laboratory:
         planner = scenario.config.planner
         # as many iterations as are allowed, whatever they take: the same on every machine
         self._planning = replace(build_planning(scenario), budget=Budget(planner.iterations))
+
+    @functools.cached_property
+    def published(self) -> Run:
+        """From the nominal posture to the published target; several tests look at this one run."""
+        return self.run(np.array(self.scenario.goal), self.robot.at_rest())
 
     def run(self, goal: Array, start: Array, *, change: Change | None = None, push: Change | None = None) -> Run:
         """Reach from `start` (nx,); `change` alters the plant beforehand, `push` acts on it from 0.8 s to 0.9 s."""
@@ -153,8 +160,8 @@ def scaled(factor: float, *bodies: str) -> Change:
     return change
 
 
-def test_the_published_target(laboratory: Laboratory, task: Task, robot: Robot, at_rest: Array, goal: Array) -> None:
-    run = laboratory.run(goal, at_rest)
+def test_the_published_target(laboratory: Laboratory, task: Task, robot: Robot, goal: Array) -> None:
+    run = laboratory.published
     run.assert_reached(task, goal)
     run.assert_within_limits(robot)
     assert run.loop.counters.rejected == Counter()
@@ -162,15 +169,15 @@ def test_the_published_target(laboratory: Laboratory, task: Task, robot: Robot, 
     assert np.max(np.abs(np.diff(run.efforts, axis=0)) / robot.limits.effort) < 0.05
 
 
-def test_how_the_published_target_is_reached_unlearned(unlearned: Laboratory, at_rest: Array, goal: Array) -> None:
-    run = unlearned.run(goal, at_rest)
+def test_how_the_published_target_is_reached_unlearned(unlearned: Laboratory) -> None:
+    run = unlearned.published
     assert run.reached_at is not None
     assert run.reached_at < 4.0
     assert run.loop.counters.guesses["shift"] > 0.9 * run.loop.counters.plans
 
 
-def test_how_the_published_target_is_reached_learned(learned: Laboratory, at_rest: Array, goal: Array) -> None:
-    run = learned.run(goal, at_rest)
+def test_how_the_published_target_is_reached_learned(learned: Laboratory) -> None:
+    run = learned.published
     assert run.reached_at is not None
     assert run.reached_at < 6.0
     counters = run.loop.counters
@@ -179,7 +186,7 @@ def test_how_the_published_target_is_reached_learned(learned: Laboratory, at_res
     assert counters.guesses["hold"] < 0.1 * counters.plans
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_from_anywhere_in_the_box(laboratory: Laboratory, task: Task, robot: Robot, goal: Array, seed: int) -> None:
     run = laboratory.run(goal, task.sample_start(np.random.default_rng(seed)))
     run.assert_reached(task, goal)
@@ -187,7 +194,7 @@ def test_from_anywhere_in_the_box(laboratory: Laboratory, task: Task, robot: Rob
     assert run.loop.counters.rejected.total() < 0.05 * run.loop.counters.plans
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_to_anywhere_within_reach(laboratory: Laboratory, task: Task, robot: Robot, at_rest: Array, seed: int) -> None:
     goal = task.sample_goal(np.random.default_rng(seed))
     run = laboratory.run(goal, at_rest)
@@ -234,7 +241,7 @@ def test_a_push_on_the_way(laboratory: Laboratory, task: Task, robot: Robot, at_
         ball = mujoco.mj_name2id(world.model, mujoco.mjtObj.mjOBJ_BODY, "contact")
         world.data.xfrc_applied[ball, :3] = [0.0, 0.0, 40.0]
 
-    calm, pushed = laboratory.run(goal, at_rest), laboratory.run(goal, at_rest, push=push)
+    calm, pushed = laboratory.published, laboratory.run(goal, at_rest, push=push)
     pushed.assert_reached(task, goal)
     n = min(len(calm.xs), len(pushed.xs))
     assert np.abs(calm.xs[:n] - pushed.xs[:n]).max() > 0.1  # it was felt

@@ -17,8 +17,8 @@ import pytest
 import setuptools
 
 import dpvp
-from dpvp import environment
 from dpvp.errors import EnvironmentProblem
+from dpvp.interfaces import INTERFACES
 from dpvp.pins import SOLVER_PACKAGES
 from dpvp.ros.interfaces import build
 
@@ -29,8 +29,7 @@ else:
 
 ROOT = Path(__file__).resolve().parents[2]
 CONSTRAINTS = ROOT / "config" / "constraints"
-INTERFACES = ROOT / "src" / "dpvp" / "ros" / "interfaces"
-MESSAGES = INTERFACES / "linear_feedback_controller_msgs"
+SOURCES = ROOT / "src" / "dpvp" / "ros" / "interfaces"
 SOLVER = {
     "crocoddyl": "3.2.1",
     "libcrocoddyl": "3.2.1",
@@ -168,7 +167,15 @@ def test_colcon_can_read_what_setup_is_given(colcon: dict[str, Any]) -> None:
 
 def test_commands_have_a_main(colcon: dict[str, Any]) -> None:
     commands = dict(re.split(" = ", line) for line in colcon["entry_points"]["console_scripts"])
-    assert set(commands) == {"dpvp", "mpc_node", "world_node", "record_node", "view_node", "estimator_node"}
+    assert set(commands) == {
+        "dpvp",
+        "mpc_node",
+        "world_node",
+        "supervisor_node",
+        "record_node",
+        "view_node",
+        "estimator_node",
+    }
     for target in commands.values():
         module, _, function = target.partition(":")
         path = ROOT / "src" / Path(*module.split("."))
@@ -188,27 +195,31 @@ def test_every_shared_file_is_installed(colcon: dict[str, Any]) -> None:
     assert installed == shared | index
 
 
-def test_message_sources_are_the_fields_that_dpvp_needs() -> None:
-    found: dict[str, dict[str, str]] = {}
-    for file in (MESSAGES / "msg").glob("*.msg"):
-        lines = (line.partition("#")[0].split() for line in file.read_text().splitlines())
-        found[file.stem] = {words[1]: words[0] for words in lines if words}
-    local = {name: f"linear_feedback_controller_msgs/{name}" for name in found}
+def python_type(name: str, package: str, local: set[str]) -> str:
+    """How Python names a type that an interface definition names."""
+    base = name.removesuffix("[]")
+    full = {"bool": "boolean", **{each: f"{package}/{each}" for each in local}}.get(base, base)
+    return full if base == name else f"sequence<{full}>"
 
-    def python_type(name: str) -> str:
-        base = name.removesuffix("[]")
-        full = {"bool": "boolean", **local}.get(base, base)
-        return full if base == name else f"sequence<{full}>"
 
-    as_python = {m: {field: python_type(kind) for field, kind in fields.items()} for m, fields in found.items()}
-    assert as_python == environment._MESSAGE_FIELDS
-    # the order is what goes over the wire
-    assert {m: list(fields) for m, fields in as_python.items()} == {
-        m: list(f) for m, f in environment._MESSAGE_FIELDS.items()
-    }
-    cmake = (MESSAGES / "CMakeLists.txt").read_text()
-    assert all(f"msg/{name}.msg" in cmake for name in found)
-    assert (INTERFACES / "COLCON_IGNORE").is_file()
+@pytest.mark.parametrize("package", INTERFACES)
+def test_message_sources_are_the_fields_that_dpvp_needs(package: str) -> None:
+    folder = SOURCES / package
+    halves: dict[str, list[str]] = {}
+    for file in [*folder.glob("msg/*.msg"), *folder.glob("srv/*.srv")]:
+        names = ("",) if file.suffix == ".msg" else (".Request", ".Response")
+        parts = re.split("^---$", file.read_text(), flags=re.MULTILINE)
+        halves |= {f"{file.parent.name}.{file.stem}{n}": p.splitlines() for n, p in zip(names, parts, strict=True)}
+    local = {name.removeprefix("msg.") for name in halves}
+    found = {}
+    for name, lines in halves.items():
+        fields = (line.partition("#")[0].split() for line in lines if "=" not in line.partition("#")[0])
+        found[name] = [(words[1], python_type(words[0], package, local)) for words in fields if words]
+    # with their order, which is what goes over the wire
+    assert found == {name: list(fields.items()) for name, fields in INTERFACES[package].items()}
+    cmake = (folder / "CMakeLists.txt").read_text()
+    assert all(str(file.relative_to(folder)) in cmake for file in folder.glob("*/*.[ms][sr][gv]"))
+    assert (SOURCES / "COLCON_IGNORE").is_file()
 
 
 def test_a_machine_that_cannot_build_messages_is_told_why(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,7 +229,7 @@ def test_a_machine_that_cannot_build_messages_is_told_why(monkeypatch: pytest.Mo
     with pytest.raises(EnvironmentProblem, match=r"no compiler .* apt install gcc g\+\+"):
         build._check_machine()
     monkeypatch.setattr(build, "installed_version", lambda name: None)
-    with pytest.raises(EnvironmentProblem, match=r"apt install ros-.*-linear-feedback-controller-msgs"):
+    with pytest.raises(EnvironmentProblem, match=r"apt install ros-.*-linear-feedback-controller-msgs ros-.*"):
         build._check_machine()
 
 
@@ -255,6 +266,7 @@ def test_the_wheel_holds_what_a_robot_needs(tmp_path: Path) -> None:
     assert {
         "dpvp/py.typed",
         "dpvp/ros/interfaces/linear_feedback_controller_msgs/msg/Control.msg",
+        "dpvp/ros/interfaces/controller_manager_msgs/srv/SwitchController.srv",
         "dpvp/ros/interfaces/COLCON_IGNORE",
         f"{shared}/dpvp/config/constraints/cpu.txt",
         f"{shared}/dpvp/package.xml",

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from dpvp import environment, pins
+from dpvp import environment, pins, realtime
 from dpvp.environment import Finding, Level, examine, require_messages, require_pins
 from dpvp.errors import EnvironmentProblem
+from dpvp.interfaces import INTERFACES
 from dpvp.pins import SOLVER_PACKAGES, pinned_versions
 
 
@@ -48,7 +49,7 @@ def test_a_warning_is_good_enough(level: Level, ok: bool) -> None:
 def test_this_environment_has_what_dpvp_needs() -> None:
     findings = by_name(examine())
     assert not [finding for finding in findings.values() if not finding.ok]
-    assert {"Python", "solver", "rclpy", "linear_feedback_controller_msgs", *SOLVER_PACKAGES} <= set(findings)
+    assert {"Python", "solver", "rclpy", *INTERFACES, *SOLVER_PACKAGES} <= set(findings)
     assert all(finding.remedy for finding in findings.values() if finding.level is not Level.OK)
 
 
@@ -151,16 +152,18 @@ def test_a_probe_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     assert environment._probe("import time; time.sleep(60)") == "no answer within 0.5 s"
 
 
-def test_missing_messages_say_how_to_get_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "linear_feedback_controller_msgs", None)
-    monkeypatch.delitem(sys.modules, "linear_feedback_controller_msgs.msg", raising=False)
+@pytest.mark.parametrize("package", INTERFACES)
+def test_missing_messages_say_how_to_get_them(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.delitem(sys.modules, f"{package}.msg", raising=False)
     with pytest.raises(EnvironmentProblem, match="make msgs") as caught:
         require_messages()
-    assert "apt install ros-jazzy-linear-feedback-controller-msgs" in str(caught.value)
+    assert f"apt install ros-jazzy-{package.replace('_', '-')}" in str(caught.value)
 
 
 def test_messages_with_other_fields_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = environment._MESSAGE_FIELDS
+    package = INTERFACES["linear_feedback_controller_msgs"]
+    right = {name.removeprefix("msg."): fields for name, fields in package.items()}
     stand_in = messages_package({**right, "Control": {**right["Control"], "feedforward": "std_msgs/Float32MultiArray"}})
     monkeypatch.setitem(sys.modules, "linear_feedback_controller_msgs", types.ModuleType("parent"))
     monkeypatch.setitem(sys.modules, stand_in.__name__, stand_in)
@@ -176,6 +179,35 @@ def test_messages_with_other_fields_are_refused(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(("limit", "level"), [(0, Level.WARNING), (98, Level.OK), (resource.RLIM_INFINITY, Level.OK)])
 def test_real_time_is_advice_only(monkeypatch: pytest.MonkeyPatch, limit: int, level: Level) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda which: (limit, limit))
+    monkeypatch.setattr(realtime, "_capable", lambda capability: False)
     findings = by_name(environment._real_time())
     assert findings["real-time priority"].level is level
     assert all(finding.ok for finding in findings.values())
+
+
+def test_who_may_everything_needs_no_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (0, 0))
+    monkeypatch.setattr(realtime, "_capable", lambda capability: True)
+    findings = by_name(environment._real_time())
+    assert {findings[name].level for name in ("real-time priority", "locked memory, MiB")} == {Level.OK}
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "name", "remedy"),
+    [
+        ("is_real_time", False, "kernel", "boot a PREEMPT_RT kernel"),
+        ("governor", "powersave", "frequency governor", "cpupower frequency-set -g performance"),
+        ("swap_areas", ["/dev/sda2"], "swap", "swapoff -a"),
+        ("real_time_share", 1.0, "real-time share", "sched_rt_runtime_us=950000"),
+        ("real_time_share", 0.0, "real-time share", "sched_rt_runtime_us=950000"),
+        ("group_budget", 0, "real-time cgroup", "cpu.rt_runtime_us"),
+        ("clock_source", "hpet", "clock source", "clocksource=tsc"),
+    ],
+)
+def test_what_spoils_timing_comes_with_its_remedy(
+    monkeypatch: pytest.MonkeyPatch, question: str, answer: object, name: str, remedy: str
+) -> None:
+    monkeypatch.setattr(environment.kernel, question, lambda: answer)
+    finding = by_name(environment._real_time())[name]
+    assert finding.level is Level.WARNING
+    assert remedy in finding.remedy

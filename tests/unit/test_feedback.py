@@ -294,6 +294,47 @@ class TestRecovery:
         assert law.phase is PD
 
 
+class TestTakenOff:
+    """A supervisor takes the plant away, and gives it back."""
+
+    def test_it_damps_whatever_it_is_sent(self, robot: Robot, arm: tuple) -> None:
+        q, v, effort = arm
+        law = tracking(robot, robot.nominal, draw(2), timing=AT_ONCE)
+        law.damp()
+        for k in range(5):
+            law.receive(draw(k), 0.1 * k)
+            u = law.update(0.1 * k, q, v, effort)
+            assert law.phase is DAMPING
+            np.testing.assert_allclose(u, robot.gravity(q) - robot.hold.damping * v, atol=1e-12)
+
+    def test_made_anew_it_holds_the_posture_found(self, robot: Robot, arm: tuple) -> None:
+        q, v, effort = arm
+        law = tracking(robot, robot.nominal, draw(2), timing=AT_ONCE)
+        law.damp()
+        law.update(0.5, q, v, effort)
+        law.reset()
+        np.testing.assert_allclose(law.update(5.0, q + 1.0, np.zeros(7), effort), effort, atol=1e-12)
+        assert law.phase is PD
+
+    def test_put_back_as_it_was_the_stock_law_follows_its_old_command(self, robot: Robot, arm: tuple) -> None:
+        """Which is why the controller manager is asked for a new one."""
+        q, v, effort = arm
+        law = tracking(robot, robot.nominal, draw(2), timing=STOCK)
+        law.damp()
+        law.update(50.0, q, v, effort)
+        law.release()
+        np.testing.assert_allclose(law.update(60.0, q, v, effort), linear(draw(2), q, v), atol=1e-12)
+
+    def test_taken_off_before_it_ran_it_keeps_no_posture(self, robot: Robot, arm: tuple) -> None:
+        q, v, effort = arm
+        law = FeedbackLaw(robot, STOCK)
+        law.damp()
+        law.update(0.0, robot.nominal, v, effort)
+        law.release()
+        np.testing.assert_allclose(law.update(0.1, q, np.zeros(7), effort), robot.gravity(q), atol=1e-12)
+        assert law.phase is PD
+
+
 def test_efforts_do_not_jump_in_the_plant(robot: Robot) -> None:
     """Commands stop and come again twice while the arm carries itself: no cycle changes torque by more than a nudge."""
     world = MujocoWorld(robot, TICK)

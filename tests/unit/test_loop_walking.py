@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 from dpvp.control.feedback import FeedbackLaw, FeedbackTiming
 from dpvp.control.loop import Answer, MpcLoop
 from dpvp.control.onboard import joint_columns, left_to_joints
-from dpvp.control.supervisor import LoopState
+from dpvp.control.states import LoopState
 from dpvp.errors import GoalError
 from dpvp.plan import Command, Plan, PlanStatus, State
 from dpvp.scenario import Scenario, load_scenario
+from dpvp.tasks.task import Steered
+from dpvp.tasks.walk import WalkTask
 
 Array = NDArray[np.float64]
 T, DT = 20, 0.02
@@ -36,7 +38,7 @@ class InstantSolver:
     asked: list[float] = field(default_factory=list)
     plan: Plan | None = None
 
-    def post(self, x: Array, goal: Array, t: float, *, fresh: bool = False) -> None:
+    def post(self, x: Array, goal: Array, t: float, *, fresh: bool = False, plain: bool = False) -> None:
         robot, rng = self.scenario.robot, np.random.default_rng(0)
         xs = np.tile(x, (T + 1, 1))
         xs[:, 7 : robot.nq] += 0.001 * np.arange(T + 1)[:, None]
@@ -118,21 +120,62 @@ class TestBetweenPlans:
         np.testing.assert_allclose(solver.asked, [2.0, 2.02, 2.04, 2.06], atol=1e-9)
 
 
+def test_who_stops_on_the_way_puts_all_feet_down(loop: MpcLoop, scenario: Scenario) -> None:
+    """A robot that never walked holds what it has: it may lie on the floor."""
+    robot, x = scenario.robot, scenario.robot.at_rest()
+    x[7 : robot.nq] += 0.3 * np.sin(np.arange(robot.nu))
+    loop.ask(LoopState.HOLD)
+    loop.sense(State(1.0, x))
+    held = loop.tick()
+    assert held is not None
+    np.testing.assert_array_equal(held.command.x0[: robot.nq], x[: robot.nq])
+    loop.ask(LoopState.TRACK)
+    assert tick(loop, State(1.02, x)) is not None
+    loop.ask(LoopState.HOLD)
+    loop.sense(State(1.04, x))
+    held = loop.tick()
+    assert held is not None
+    np.testing.assert_array_equal(held.command.x0[7 : robot.nq], robot.nominal[7:])
+    np.testing.assert_array_equal(held.command.x0[:7], x[:7])
+
+
 class TestVelocities:
     """Commands that change where the robot goes, from where it is."""
 
-    def test_the_turn_begins_at_the_heading_of_that_moment(self, loop: MpcLoop, scenario: Scenario) -> None:
-        loop.sense(State(7.0, at_yaw(scenario, 1.2)))
-        goal = loop.steer((0.3, 0.1, 0.5))
-        later = scenario.task.later(goal, 7.0)
-        np.testing.assert_allclose(later[1:], [0.3, 0.1, 0.5, 1.2], atol=1e-9)
-        assert goal[0] == scenario.goal[0], "the feet go on in their rhythm"
+    def test_the_turn_begins_at_the_heading_of_that_moment(self, scenario: Scenario) -> None:
+        x, task = at_yaw(scenario, 1.2), scenario.task
+        assert isinstance(task, Steered)
+        walking = task.check_goal([0.3, 0.2, 0.0, 0.1, 0.0])
+        goal = task.commanded(walking, (0.3, 0.1, 0.5), x, 7.0)
+        np.testing.assert_allclose(task.later(goal, 7.0)[1:], [0.3, 0.1, 0.5, 1.2], atol=1e-9)
+        assert goal[0] == walking[0], "the feet go on in their rhythm"
+        assert task.commanded(goal, (0.3, 0.1, 0.5), at_yaw(scenario, 1.3), 7.1) is goal, "the same changes nothing"
 
-    def test_the_same_velocity_changes_nothing(self, loop: MpcLoop, scenario: Scenario) -> None:
-        loop.sense(State(7.0, at_yaw(scenario, 1.2)))
-        goal = loop.steer((0.3, 0.1, 0.5))
-        loop.sense(State(7.1, at_yaw(scenario, 1.3)))
-        assert loop.steer((0.3, 0.1, 0.5)) is goal
+    def test_who_stands_begins_with_a_foot_that_lifts_soon(self, scenario: Scenario) -> None:
+        """Whenever that is: no foot is in the middle of its swing when it leaves the floor."""
+        task, x = scenario.task, scenario.robot.at_rest()
+        assert isinstance(task, WalkTask)
+        for t in (7.0, 7.1, 7.23, 7.34):
+            goal = task.commanded(np.array(scenario.goal), (0.3, 0.0, 0.0), x, t)
+            stands = task.reference(x, task.later(goal, t), 6).stands
+            assert stands[0].all()
+            lifted = int(np.flatnonzero(~stands.all(axis=1))[0])
+            assert lifted in (2, 3)
+            assert (~stands[lifted]).sum() == 2
+
+    def test_it_is_taken_up_little_by_little(self, loop: MpcLoop, scenario: Scenario, solver: InstantSolver) -> None:
+        x, asked = scenario.robot.at_rest(), np.array([0.3, 0.0, -0.4])
+        tick(loop, State(1.0, x))
+        loop.steer(asked)
+        velocities = []
+        for k in range(1, 25):
+            tick(loop, State(1.0 + 0.02 * k, x))
+            assert loop.goal is not None
+            velocities.append(loop.goal[1:4])
+        steps = np.diff([np.zeros(3), *velocities], axis=0)
+        assert (np.abs(steps) <= np.array([0.02, 0.02, 0.04]) + 1e-9).all()
+        np.testing.assert_array_equal(velocities[-1], asked)
+        assert len(np.unique(velocities, axis=0)) >= 15
 
     @pytest.mark.parametrize("velocity", [(9.0, 0.0, 0.0), (0.0, -0.5, 0.0), (0.0, 0.0, np.nan)])
     def test_what_is_refused_leaves_the_old_goal(

@@ -91,7 +91,7 @@ class TestStock:
 
     def test_order(self, scenario: Scenario, mode: str) -> None:
         plant = ["gazebo", "clock_bridge", "gazebo_create"] if mode == "gazebo" else ["controller_manager"]
-        expected = ["robot_state_publisher", *plant, *SPAWNERS, "mpc_node", "record_node"]
+        expected = ["robot_state_publisher", *plant, *SPAWNERS, "supervisor_node", "mpc_node", "record_node"]
         assert list(start(scenario, mode=mode)) == expected
 
     def test_each_spawner_waits_for_the_one_before(self, scenario: Scenario, mode: str) -> None:
@@ -158,7 +158,11 @@ class TestStock:
 
     def test_all_is_over_when_the_plant_or_the_planner_ends(self, scenario: Scenario, mode: str) -> None:
         required = {spec.name for spec in start(scenario, mode=mode).values() if spec.required}
-        assert required == {"mpc_node", *(["gazebo", "clock_bridge"] if mode == "gazebo" else ["controller_manager"])}
+        assert required == {
+            "supervisor_node",
+            "mpc_node",
+            *(["gazebo", "clock_bridge"] if mode == "gazebo" else ["controller_manager"]),
+        }
 
     def test_all_packages_are_missing_here(self, scenario: Scenario, mode: str) -> None:
         missing = missing_packages(list(start(scenario, mode=mode).values()))
@@ -171,14 +175,23 @@ class TestPlants:
 
     def test_own_world(self, scenario: Scenario) -> None:
         specs = start(scenario, plant="dpvp", lock_step=True, record=False)
-        assert list(specs) == ["robot_state_publisher", "world_node", "mpc_node"]
+        assert list(specs) == ["robot_state_publisher", "world_node", "supervisor_node", "mpc_node"]
         assert specs["robot_state_publisher"].optional
         assert specs["world_node"].parameters == {"scenario": scenario.file, "lock_step": True}
         assert specs["mpc_node"].parameters["lock_step"] is True
         assert missing_packages(list(specs.values())) == ("dpvp",)
 
+    def test_real_time_tells_each_of_our_processes_its_role(self, scenario: Scenario) -> None:
+        plain, told = (start(scenario, plant="dpvp", realtime=realtime) for realtime in (False, True))
+        roles = {name: spec.environment.get("DPVP_REALTIME") for name, spec in told.items()}
+        expected = {name: name for name in ("world_node", "supervisor_node", "mpc_node")}
+        assert roles == dict.fromkeys(told) | expected
+        assert not any("DPVP_REALTIME" in spec.environment for spec in plain.values())
+        assert told["mpc_node"].environment.items() >= plain["mpc_node"].environment.items()
+
     def test_none_starts_the_planner_alone(self, scenario: Scenario) -> None:
-        assert list(start(scenario, plant="none", mode="hardware", driver="kuka")) == ["mpc_node", "record_node"]
+        found = list(start(scenario, plant="none", mode="hardware", driver="kuka"))
+        assert found == ["supervisor_node", "mpc_node", "record_node"]
 
     def test_auto_prefers_stock_where_all_of_it_is_installed(self, scenario: Scenario, install: Install) -> None:
         assert "world_node" in start(scenario, plant="auto")
@@ -256,6 +269,7 @@ class TestRefused:
         [
             ({"mode": "gazebo", "plant": "dpvp"}, "plant = 'dpvp'.*mode is gazebo"),
             ({"mode": "mock", "lock_step": True}, "lock_step = True.*plant dpvp"),
+            ({"plant": "dpvp", "lock_step": True, "realtime": True}, "realtime = True: in lock-step no time passes"),
             ({"goal": "1 2"}, "goal has shape"),
             ({"goal": "5 0 0"}, "goal x = 5"),
             ({"mode": "hardware", "driver": "kuka"}, "driver = 'kuka'.*no joint velocities.*plant none"),

@@ -1,79 +1,314 @@
-"""supervisor.py: which state the loop may be in, and why."""
+"""supervisor.py: what it rules on what it hears, on a clock that the test moves."""
 
 from __future__ import annotations
 
-import itertools
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from dpvp.control.supervisor import Decision, Health, LoopState, Reason, decide
-from dpvp.scenario import LoopConfig
+from dpvp.control.gate import Ruling
+from dpvp.control.guard import hold_command
+from dpvp.control.states import LoopState, Reaction, Reason
+from dpvp.control.supervisor import Supervisor
+from dpvp.errors import MessageError, SafetyError
+from dpvp.plan import State
+from dpvp.robot import Robot
+from dpvp.scenario import Scenario, load_scenario
 
-IDLE, HOLD, TRACK = LoopState
-LIMITS = LoopConfig(sensor_timeout=0.05, plan_timeout=0.1)
-NEVER = float("inf")
-WELL = Health(state_age=0.001, plan_age=0.01, goal_set=True, solver_ready=True, solver_restarted=False)
-CASES = [
-    # asked, what is wrong, state, reason, is the solver asked
-    (IDLE, {}, IDLE, Reason.ASKED, False),
-    (IDLE, {"state_age": NEVER, "solver_ready": False}, IDLE, Reason.ASKED, False),
-    (HOLD, {}, HOLD, Reason.ASKED, False),
-    (HOLD, {"state_age": NEVER}, IDLE, Reason.NO_STATE, False),
-    (HOLD, {"state_age": 0.06}, HOLD, Reason.STALE_STATE, False),
-    (HOLD, {"plan_age": NEVER, "goal_set": False, "solver_ready": False}, HOLD, Reason.ASKED, False),
-    (TRACK, {}, TRACK, Reason.ASKED, True),
-    (TRACK, {"solver_restarted": True}, TRACK, Reason.ASKED, True),
-    (TRACK, {"state_age": 0.05, "plan_age": 0.1}, TRACK, Reason.ASKED, True),
-    (TRACK, {"state_age": NEVER}, IDLE, Reason.NO_STATE, False),
-    (TRACK, {"state_age": 0.0501}, HOLD, Reason.STALE_STATE, False),
-    (TRACK, {"solver_ready": False}, HOLD, Reason.SOLVER_STARTING, False),
-    (TRACK, {"solver_ready": False, "solver_restarted": True}, HOLD, Reason.SOLVER_LOST, False),
-    (TRACK, {"goal_set": False}, HOLD, Reason.NO_GOAL, False),
-    (TRACK, {"plan_age": 0.1001}, HOLD, Reason.NO_PLAN, True),
-    (TRACK, {"plan_age": NEVER}, HOLD, Reason.NO_PLAN, True),
-    # of several faults the one nearest to the arm is named
-    (TRACK, {"state_age": 0.06, "solver_ready": False, "goal_set": False}, HOLD, Reason.STALE_STATE, False),
-    (TRACK, {"solver_ready": False, "goal_set": False, "plan_age": NEVER}, HOLD, Reason.SOLVER_STARTING, False),
-    (TRACK, {"goal_set": False, "plan_age": NEVER}, HOLD, Reason.NO_GOAL, False),
-]
+Array = NDArray[np.float64]
+IDLE, HOLD, TRACK, FAULT = LoopState
+TICK = 0.01
 
 
-@pytest.mark.parametrize(("asked", "wrong", "state", "reason", "solve"), CASES)
-def test_table(asked: LoopState, wrong: dict[str, float], state: LoopState, reason: Reason, solve: bool) -> None:
-    assert decide(asked, replace(WELL, **wrong), LIMITS) == Decision(state, reason, solve)  # type: ignore[arg-type]
+@dataclass
+class Clock:
+    """Seconds, moved by hand."""
+
+    now: float = 100.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
-AGES = (0.0, 0.05, 0.06, NEVER)
-EVERY_HEALTH = [
-    Health(*values)
-    for values in itertools.product(AGES, (0.0, 0.1, 0.2, NEVER), (True, False), (True, False), (True, False))
-]
+class Watch:
+    """A supervisor of a robot that stands still and a loop that holds it, until the test changes something."""
+
+    def __init__(self, scenario: Scenario, *, waits: bool = False) -> None:
+        self.clock = Clock()
+        self.robot = scenario.robot
+        self.supervisor = Supervisor(scenario, waits=waits, clock=self.clock)
+        self.x = scenario.robot.at_rest()
+        self.effort: Array | None = None
+        self.supervisor.expect(HOLD)
+
+    def tick(self, *, states: bool = True, commands: bool = True) -> Ruling:
+        """Let a tick pass with a state and a command."""
+        self.clock.now += TICK
+        if states:
+            self.supervisor.sense(State(self.clock.now, self.x.copy()), self.effort)
+        if commands:
+            self.supervisor.hear(hold_command(self.robot, self.x, self.clock.now, np.inf))
+        return self.supervisor.judge()
+
+    def run(self, seconds: float, *, states: bool = True, commands: bool = True) -> list[Ruling]:
+        return [self.tick(states=states, commands=commands) for _ in range(round(seconds / TICK))]
+
+    def moving(self, velocity: Array, seconds: float) -> list[Ruling]:
+        """Move at `velocity` (nu,) and stop."""
+        rulings = []
+        for _ in range(round(seconds / TICK)):
+            self.x[: self.robot.nq] += TICK * velocity
+            self.x[self.robot.nq :] = velocity
+            rulings.append(self.tick())
+        self.x[self.robot.nq :] = 0.0
+        return rulings
 
 
-@pytest.mark.parametrize("asked", list(LoopState))
-def test_what_holds_in_every_case(asked: LoopState) -> None:
-    for health in EVERY_HEALTH:
-        found = decide(asked, health, LIMITS)
-        fresh = health.state_age <= LIMITS.sensor_timeout
-        could_plan = asked is TRACK and fresh and health.goal_set and health.solver_ready
-        if found.state is TRACK:
-            assert could_plan, health
-            assert health.plan_age <= LIMITS.plan_timeout, health
-        assert found.solve == could_plan, health  # from a state that is true, towards what is wanted
-        if found.state is IDLE:
-            assert asked is IDLE or health.state_age == NEVER, health
-        if found.reason is Reason.ASKED:
-            assert found.state is asked, health
+@pytest.fixture(scope="module")
+def scenario() -> Scenario:
+    return load_scenario("kuka_reach")
 
 
-def test_limits_are_those_of_the_scenario() -> None:
-    patient = LoopConfig(sensor_timeout=1.0, plan_timeout=1.0)
-    tired = replace(WELL, state_age=0.5, plan_age=0.5)
-    assert decide(TRACK, tired, patient).state is TRACK
-    assert decide(TRACK, tired, LIMITS).state is HOLD
+@pytest.fixture
+def watch(scenario: Scenario) -> Watch:
+    made = Watch(scenario)
+    assert made.tick() == Ruling()
+    return made
 
 
-@pytest.mark.parametrize("text", [member.value for member in (*LoopState, *Reason)])
-def test_people_can_read_it(text: str) -> None:
-    assert len(text) > 5
+def test_before_the_first_state_the_loop_may_hold(scenario: Scenario) -> None:
+    assert Watch(scenario).tick(states=False) == Ruling(HOLD, Reason.NO_STATE)
+
+
+def test_all_is_well(watch: Watch) -> None:
+    assert set(watch.run(10.0)) == {Ruling()}
+
+
+class TestSilence:
+    """States and commands that do not come."""
+
+    def test_states(self, watch: Watch) -> None:
+        rulings = watch.run(2.5, states=False)
+        ages = TICK * np.arange(1, len(rulings) + 1)
+        for age, ruling in zip(ages, rulings, strict=True):
+            if age < 0.05 - 1e-6:
+                assert ruling.state is TRACK
+            elif 0.05 + 1e-6 < age < 2.0 - 1e-6:
+                assert ruling == Ruling(HOLD, Reason.STALE_STATE)
+            elif age > 2.0 + 1e-6:
+                assert ruling == Ruling(FAULT, Reason.STATE_LOST)
+
+    def test_states_that_come_again_end_it(self, watch: Watch) -> None:
+        watch.run(0.5, states=False)
+        assert watch.tick() == Ruling()
+
+    def test_a_repeated_state_is_no_news(self, watch: Watch) -> None:
+        old = State(watch.clock.now, watch.x.copy())
+        for _ in range(10):
+            watch.clock.now += TICK
+            watch.supervisor.sense(old, None)
+            watch.supervisor.hear(hold_command(watch.robot, watch.x, watch.clock.now, np.inf))
+        assert watch.supervisor.judge() == Ruling(HOLD, Reason.STALE_STATE)
+
+    def test_commands(self, watch: Watch) -> None:
+        """It holds in the place of the loop, where the robot was when the loop fell silent; then the plant damps."""
+        rulings = watch.run(1.0, commands=False)
+        assert rulings[-1] == Ruling(HOLD, Reason.COMMANDS_STOPPED)
+        held = watch.supervisor.hold()
+        assert held is not None
+        np.testing.assert_array_equal(held.x0, watch.x)
+        assert held.valid_until > watch.clock.now
+        watch.x[0] += 0.001
+        watch.tick(commands=False)
+        moved = watch.supervisor.hold()
+        assert moved is not None
+        np.testing.assert_array_equal(moved.x0, held.x0)
+        assert watch.run(1.1, commands=False)[-1] == Ruling(FAULT, Reason.COMMANDS_LOST)
+        assert watch.supervisor.hold() is None
+
+    def test_a_loop_that_is_idle_may_be_silent(self, watch: Watch) -> None:
+        watch.supervisor.expect(IDLE)
+        assert set(watch.run(5.0, commands=False)) == {Ruling()}
+        watch.supervisor.expect(HOLD)  # and is given time to begin
+        assert watch.tick(commands=False) == Ruling()
+
+    def test_who_waits_for_each_other_may_be_silent(self, scenario: Scenario) -> None:
+        watch = Watch(scenario, waits=True)
+        watch.tick()
+        assert set(watch.run(5.0, states=False, commands=False)) == {Ruling()}
+
+
+class TestLimits:
+    """What is found on the plant."""
+
+    @pytest.mark.parametrize("joint", range(7))
+    def test_a_joint_that_is_too_fast(self, watch: Watch, joint: int) -> None:
+        speed = np.zeros(7)
+        speed[joint] = 1.1 * watch.robot.limits.velocity[joint]
+        ruling = watch.moving(speed, 0.05)[-1]
+        assert (ruling.state, ruling.reason) == (HOLD, Reason.VELOCITY)
+        assert watch.robot.joint_names[joint] in ruling.detail
+        rulings = watch.run(0.6)
+        assert rulings[40] == ruling
+        assert rulings[-1] == Ruling()  # half a second of calm is enough
+
+    def test_far_beyond_the_plant_damps_until_reset(self) -> None:
+        watch = Watch(load_scenario("kuka_reach", ("safety.speed=100",)))
+        watch.tick()
+        speed = np.zeros(7)
+        speed[6] = 1.4 * watch.robot.limits.velocity[6]
+        assert watch.moving(speed, 0.02)[-1].reason is Reason.TOO_FAR
+        assert watch.run(5.0)[-1].state is FAULT
+        watch.supervisor.reset()
+        assert watch.tick() == Ruling()
+
+    @pytest.mark.parametrize("sign", [-1.0, 1.0])
+    def test_a_joint_beyond_its_range(self, watch: Watch, sign: float) -> None:
+        limits = watch.robot.limits
+        place = limits.position_upper if sign > 0 else limits.position_lower
+        watch.x[5] = place[5] + sign * 0.021
+        watch.tick()  # a jump
+        assert watch.tick().reason is Reason.POSITION
+        watch.x[5] = place[5] + sign * 0.04
+        assert watch.tick().reason is Reason.TOO_FAR
+
+    def test_torque(self, watch: Watch) -> None:
+        watch.effort = 1.1 * watch.robot.limits.effort
+        assert watch.tick().reason is Reason.EFFORT
+        watch.effort = 2.0 * watch.robot.limits.effort
+        assert watch.tick().reason is Reason.TOO_FAR
+
+    def test_the_hand_is_too_fast(self) -> None:
+        watch = Watch(load_scenario("kuka_reach", ("safety.speed=0.5",)))
+        watch.x[:7] = [0.0, 1.5, 0.0, 0.0, 0.0, 0.0, 0.0]  # stretched out: 0.9 m from the axis
+        watch.tick()
+        turning = np.zeros(7)
+        turning[0] = 0.5
+        assert set(watch.moving(turning, 0.03)) == {Ruling()}
+        turning[0] = 0.6
+        ruling = watch.moving(turning, 0.03)[-1]
+        assert (ruling.state, ruling.reason) == (HOLD, Reason.SPEED)
+        assert "m/s" in ruling.detail
+
+    def test_not_where_the_command_says(self, watch: Watch) -> None:
+        away = watch.x.copy()
+        away[3] += 0.55
+        for _ in range(3):
+            watch.clock.now += TICK
+            watch.supervisor.sense(State(watch.clock.now, watch.x.copy()), None)
+            watch.supervisor.hear(hold_command(watch.robot, away, watch.clock.now, np.inf))
+            ruling = watch.supervisor.judge()
+        assert (ruling.state, ruling.reason) == (HOLD, Reason.TRACKING)
+        assert "lbr_A4" in ruling.detail
+
+    def test_frozen_positions_of_a_robot_that_moves(self, watch: Watch) -> None:
+        watch.x[7] = 0.9 * watch.robot.limits.velocity[0]
+        rulings = watch.run(0.3)
+        assert rulings[-1].state is FAULT
+        assert rulings[-1].reason is Reason.STATE_CONTRADICTS
+        assert rulings[1] == Ruling()
+
+    def test_frozen_positions_of_a_robot_that_moves_slowly(self, watch: Watch) -> None:
+        watch.x[7] = 0.1
+        assert watch.run(0.1)[-1].text.startswith("positions and velocities contradict each other: frozen for")
+
+    def test_a_robot_that_stands_still_may_show_the_same_state(self, watch: Watch) -> None:
+        assert watch.run(0.3)[-1] == Ruling()
+
+    def test_again_and_again_is_too_often(self, watch: Watch) -> None:
+        speed = np.zeros(7)
+        speed[6] = 1.1 * watch.robot.limits.velocity[6]
+        seen = []
+        for turn in range(5):
+            seen.append(watch.moving((-1) ** turn * speed, 0.03)[-1])
+            watch.run(0.6)
+        assert [ruling.reason for ruling in seen] == [Reason.VELOCITY] * 4 + [Reason.TOO_OFTEN]
+
+    def test_for_long_is_once(self, watch: Watch) -> None:
+        watch.effort = 1.1 * watch.robot.limits.effort
+        assert {ruling.reason for ruling in watch.run(10.0)} == {Reason.EFFORT}
+        assert watch.supervisor.counters[Reason.EFFORT] == 1
+
+
+class TestMoments:
+    """What is over at once."""
+
+    def test_a_jump_is_counted_and_only_too_many_are_a_fault(self, watch: Watch) -> None:
+        for k in range(5):
+            watch.x[0] = 0.2 * (-1) ** k
+            ruling = watch.run(0.1)[0]
+            assert ruling == (Ruling() if k < 4 else ruling)
+            assert watch.supervisor.counters[Reason.STATE_JUMPED] == k + 1
+        assert ruling.reason is Reason.TOO_OFTEN
+
+    def test_jumps_far_apart_never_are(self, watch: Watch) -> None:
+        for k in range(8):
+            watch.x[0] = 0.2 * (-1) ** k
+            assert set(watch.run(1.5)) == {Ruling()}
+
+    def test_commands_that_cannot_be_used(self, watch: Watch) -> None:
+        for k in range(5):
+            watch.supervisor.refuse(MessageError("holds NaN"))
+            assert (watch.tick().reason is Reason.TOO_OFTEN) == (k == 4)
+
+
+class TestStops:
+    """The emergency stop, and the way out."""
+
+    def test_pressed(self, watch: Watch) -> None:
+        watch.supervisor.press(pressed=True)
+        assert watch.tick() == Ruling(FAULT, Reason.ESTOP)
+        with pytest.raises(SafetyError, match=r"it stays a fault \(emergency stop\): emergency stop"):
+            watch.supervisor.reset()
+        watch.supervisor.press(pressed=False)
+        assert set(watch.run(3.0)) == {Ruling(FAULT, Reason.ESTOP)}  # released is not reset
+        watch.supervisor.reset()
+        assert watch.tick() == Ruling()
+
+    def test_by_service(self, watch: Watch) -> None:
+        watch.supervisor.stop()
+        assert watch.tick().reason is Reason.ESTOP
+        watch.supervisor.reset()
+        assert watch.tick() == Ruling()
+
+    def test_no_way_out_without_states(self, watch: Watch) -> None:
+        watch.run(3.0, states=False)
+        with pytest.raises(SafetyError, match="states stay away"):
+            watch.supervisor.reset()
+        assert watch.tick().state is FAULT
+
+    def test_of_nothing(self, watch: Watch) -> None:
+        watch.supervisor.reset()
+        assert watch.tick() == Ruling()
+
+
+@given(seed=st.integers(0, 2**32 - 1))
+def test_a_fault_stays_whatever_comes(scenario: Scenario, seed: int) -> None:
+    rng, watch = np.random.default_rng(seed), Watch(scenario)
+    watch.tick()
+    watch.supervisor.stop()
+    for _ in range(20):
+        watch.x = rng.normal(size=14)
+        ruling = watch.tick(states=bool(rng.integers(2)), commands=bool(rng.integers(2)))
+        assert ruling == Ruling(FAULT, Reason.ESTOP, "by service")
+
+
+def test_a_base_on_its_side(go2: Robot) -> None:
+    watch = Watch(load_scenario("quadruped_walk"))
+    assert watch.tick() == Ruling()
+    for tilt in np.arange(0.025, 1.2, 0.05):
+        watch.x[3:7] = [np.sin(tilt / 2), 0.0, 0.0, np.cos(tilt / 2)]
+        ruling = watch.tick()
+        assert (ruling.reason is Reason.TILT) == (tilt >= 1.0), tilt
+        if ruling.state is FAULT:
+            break
+    assert "rad" in replace(ruling).text
+
+
+def test_every_reason_has_a_reaction() -> None:
+    assert {reason.reaction for reason in Reason} == set(Reaction)
+    assert len({reason.text for reason in Reason}) == len(Reason)

@@ -60,6 +60,16 @@ def stand(robot: Robot, world: MujocoWorld, seconds: float) -> None:
         world.step()
 
 
+def test_switched_on_it_comes_to_rest_on_its_feet(world: MujocoWorld, go2: Robot) -> None:
+    world.reset(go2.nominal, np.zeros(go2.nv))
+    start = world.read()
+    world.come_to_rest()
+    now = world.read()
+    assert 0.1 < now.t - start.t < 1.0
+    assert np.abs(now.v).max() < 0.1
+    assert np.abs(now.q - start.q).max() < 0.05
+
+
 @given(seed=st.integers(0, 2**32 - 1))
 def test_the_state_is_the_one_asked_for(go2: Robot, shared_world: MujocoWorld, seed: int) -> None:
     q, v = in_the_air(go2, seed)

@@ -32,7 +32,6 @@ from dpvp.worlds.mujoco import MujocoWorld
 FIRST_ITERATIONS = 20  # the first plan has no plan before it to improve on
 SAMPLE = 10  # steps of the law between two samples
 FALLEN = 0.5  # of its height, or of the cosine of its tilt, where a robot has fallen
-REST = 0.3  # s of standing before a walk begins
 STARTING = 1.0  # s after a new command that do not count in the error of the velocity
 
 
@@ -191,7 +190,7 @@ class Plant:
         x = task.sample_start(rng)
         self._across = pinocchio.Quaternion(x[3:7]).toRotationMatrix() @ np.array(self._push.force)
         self.world.reset(x[: task.robot.nq], x[task.robot.nq :])
-        self._come_to_rest()
+        self.world.come_to_rest()
         self._began = self.world.read().t
 
     def read(self) -> tuple[float, Array]:
@@ -220,14 +219,6 @@ class Plant:
         self.world.step()
         self.sense()
         return effort
-
-    def _come_to_rest(self) -> None:
-        """Hold the posture until the feet have sunk into their contacts, as a robot does that is switched on."""
-        law = FeedbackLaw(self.robot, FeedbackTiming(0.0, 1.0))
-        for _ in range(round(REST / self.world.dt)):
-            now = self.world.read()
-            self.world.apply(law.update(now.t, now.q, now.v, now.effort))
-            self.world.step()
 
     @property
     def fallen(self) -> bool:

@@ -3,7 +3,7 @@
 Stock behaviour (linear_feedback_controller 4): PD around the posture and effort found at the first update until a
 command arrives; then a blend of `transition` seconds to `u = u0 + K (x0 ⊖ x)` with filtered velocities; the cycle that
 receives the first command still is PD. The stock controller follows its last command for ever. With timeouts set, ours
-does not: it holds the posture it has, and later damps.
+does not: it holds the posture it has, and later damps. Taken off the plant it damps too, whatever it is sent.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class FeedbackPhase(Enum):
     BLEND = "blending from PD to linear feedback"
     FEEDBACK = "linear feedback"
     HOLD = "commands stopped: PD around the posture of that moment, with gravity"
-    DAMPING = "commands stopped for long: damping, with gravity"
+    DAMPING = "taken off the plant, or commands stopped for long: damping, with gravity"
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,15 @@ class FeedbackLaw:
         self._velocity: Array | None = None
         self._command: Command | None = None
         self._heard = self._first = -np.inf
+        self._taken = False
+
+    def damp(self) -> None:
+        """Be taken off the plant: from now on damp, whatever arrives, until `release` or `reset`."""
+        self._taken = True
+
+    def release(self) -> None:
+        """Be put back without being made anew: go on with the command that came last, as the stock controller does."""
+        self._taken = False
 
     def receive(self, command: Command, now: float) -> None:
         """Take the newest command at time `now`, s; `guard.check_command` must have passed it."""
@@ -93,7 +102,7 @@ class FeedbackLaw:
             v: (nv,) filtered velocities, [rad/s].
             effort: (nu,) measured efforts, Nm; become the bias of the PD at the first update.
         """
-        if self._anchor is None:
+        if self._anchor is None and not self._taken:
             self._anchor = _Anchor(q.copy(), effort.copy())
         damped, self.phase = self.phase is FeedbackPhase.DAMPING, self._next_phase(now, q)
         if damped and self.phase is not FeedbackPhase.DAMPING:  # it may have been moved far from where it held
@@ -110,6 +119,8 @@ class FeedbackLaw:
 
     def _next_phase(self, now: float, q: Array) -> FeedbackPhase:
         timing = self._timing
+        if self._taken:
+            return FeedbackPhase.DAMPING
         if self._command is None:
             return FeedbackPhase.PD
         silent = now - self._heard

@@ -5,17 +5,21 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from dpvp.control.guard import check_command, hold_command
+from dpvp.control.gate import Decision, Health, Ruling, decide
+from dpvp.control.guard import CommandGuard, check_speed, hold_command, is_sound, posture_to_hold
+from dpvp.control.latency import Latencies
+from dpvp.control.learned_watch import LearnedWatch
+from dpvp.control.monitors import jumped
 from dpvp.control.observer import TorqueObserver
 from dpvp.control.onboard import left_to_joints
-from dpvp.control.supervisor import Decision, Health, LoopState, Reason, decide
+from dpvp.control.states import LoopState, Reason
 from dpvp.errors import GoalError, MessageError
 from dpvp.plan import SAME_TIME, Array, Command, Plan, State
 from dpvp.planning.process import SolverProcess
@@ -24,9 +28,7 @@ from dpvp.tasks.task import Steered
 
 logger = logging.getLogger(__name__)
 
-COMPLAIN_EVERY = 1.0  # s between two log lines about states that cannot be used
-FASTEST_BASE = 5.0  # m/s; no legged robot of ours is that fast, and estimates that are have jumped
-RECENT = 1000  # plans whose times are kept for the percentiles of the diagnostics
+COMPLAIN_EVERY = 1.0  # s between two log lines about states and commands that cannot be used
 LOCK_STEP_PATIENCE = 10.0  # s; in lock-step the plant waits for the plan, however long it takes
 
 
@@ -41,12 +43,14 @@ class Answer:
 
 @dataclass
 class LoopCounters:
-    """What happened since the start."""
+    """What happened since the start; of the missed periods, the loop slept through `missed_asleep` of them."""
 
     periods: int = 0
     missed: int = 0
+    missed_asleep: int = 0
     plans: int = 0
     bad_states: int = 0
+    withheld: int = 0
     solver_restarts: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
     guesses: Counter[str] = field(default_factory=Counter)
@@ -58,6 +62,7 @@ class MpcLoop:
 
     Attributes:
         counters: what happened since the start.
+        latencies: how long everything took since the start.
         decision: state of the loop and its reason, as of the last tick.
         plan: the newest usable plan.
         goal: where to go, in the task's units, as it is at time 0 of the plant; None before the first one.
@@ -68,27 +73,39 @@ class MpcLoop:
         scenario: Scenario,
         start_solver: Callable[[], SolverProcess],
         *,
+        supervised: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Start the solver; `start_solver` is called again whenever it has to be replaced."""
+        """Start the solver; `start_solver` is called again whenever it has to be replaced.
+
+        A loop that is `supervised` holds until the supervisor has allowed more, and whenever it falls silent.
+        """
         self._scenario, self._robot, self._limits = scenario, scenario.robot, scenario.config.loop
         self._start_solver, self._clock = start_solver, clock
         observer = self._limits.observer
         self._observer = TorqueObserver(self._robot, observer.bandwidth, observer.share)
+        self._guard = CommandGuard(self._robot, scenario.config.safety, scenario.config.rates.command_period)
+        self._learned = LearnedWatch(scenario.config.safety)
         self.solver = start_solver()
         self.counters = LoopCounters()
+        self.latencies = Latencies()
         self.decision = Decision(LoopState.IDLE, Reason.ASKED, solve=False)
         self.plan: Plan | None = None
         self.goal: Array | None = None
         self._asked = LoopState.IDLE
         self._state: State | None = None
-        self._state_at = self._plan_at = -math.inf
+        self._state_at = self._plan_at = self._posted_at = -math.inf
+        self._ruling = Ruling()
+        self._ruled_at = -math.inf if supervised else math.inf
+        self._rejecting = False
         self._posted: State | None = None
+        self._steered: Array | None = None
+        self._steered_at = -math.inf
         self._anchor: Array | None = None
+        self._was_tracking = False
         self._fresh = True
         self._reached = False
         self._complained_at = -math.inf
-        self._plan_seconds: deque[float] = deque(maxlen=RECENT)
 
     def ask(self, state: LoopState) -> None:
         """Ask for IDLE, HOLD or TRACK; `decide` says whether it can be had. Asking for HOLD holds anew from here."""
@@ -96,45 +113,54 @@ class MpcLoop:
         self._forget_plans()
         self._anchor = None
 
+    def obey(self, ruling: Ruling) -> None:
+        """Take what the supervisor allows at most. A fault ends what was asked for: after it the loop holds."""
+        self._ruling, self._ruled_at = ruling, self._clock()
+        if ruling.state is LoopState.FAULT and self._asked is LoopState.TRACK:
+            self.ask(LoopState.HOLD)
+
     def aim(self, goal: ArrayLike) -> Array:
         """Set the goal, checked; raises `GoalError` and keeps the old goal if it is refused."""
         self.goal = self._scenario.task.check_goal(goal)
-        self._reached = False
+        self._reached, self._steered = False, None
         return self.goal
 
-    def steer(self, command: ArrayLike) -> Array:
-        """Go on at another velocity: (3,) speed forwards and to the left, m/s, and rate of turn, rad/s.
+    def steer(self, command: ArrayLike) -> None:
+        """Go on at another velocity, taken up little by little: (3,) forwards and to the left, m/s, and turn, rad/s.
 
         Raises:
-            GoalError: the task refuses it, takes none, or no state has arrived yet; the old goal stays.
+            GoalError: the task refuses it, takes none, or no state has arrived yet; the old one stays.
         """
         task, state = self._scenario.task, self._state
         if not isinstance(task, Steered):
             raise GoalError(f"task {task.kind} takes no velocities: set a goal")
         if state is None or self.goal is None:
             raise GoalError("a velocity needs a state to start from, and none has arrived yet")
-        goal = task.commanded(self.goal, command, state.x, state.t)
-        return goal if goal is self.goal else self.aim(goal)
+        task.commanded(self.goal, command, state.x, state.t)
+        self._steered = np.array(command, dtype=np.float64)
 
     def sense(self, state: State) -> None:
-        """Take a measured state; a repeated one does not count as news."""
+        """Take a measured state; a repeated one does not count as news.
+
+        Raises:
+            MessageError: a joint of it is faster than any motor of its makes it: plans from there would be wrong.
+        """
         if self._state is not None and state.t == self._state.t:
             return
-        if self._jumped(state):
+        check_speed(self._robot, state.x, self._scenario.config.safety)
+        if self._state is not None and jumped(self._robot, self._state.x, state.x, state.t - self._state.t):
             logger.warning("the state jumped: holding from the new posture")
             self._forget_plans()
             self._observer.reset()
-            self._anchor = None
+            self._guard.forget()
+            self._anchor, self._was_tracking = None, False
         self._state, self._state_at = state, self._clock()
         self._observer.sense(state.t, state.x)
 
     def refuse_state(self, error: MessageError) -> None:
         """Count a state that could not be used."""
         self.counters.bad_states += 1
-        now = self._clock()
-        if now - self._complained_at > COMPLAIN_EVERY:
-            self._complained_at = now
-            logger.error(f"state refused ({self.counters.bad_states} so far): {error}")
+        self._complain(f"state refused ({self.counters.bad_states} so far): {error}")
 
     def tick(self, skipped: int = 0) -> Answer | None:
         """Do what is due once a period: look after the solver, ask it, hold where that is all that can be done."""
@@ -143,6 +169,7 @@ class MpcLoop:
         if self.decision.state is LoopState.TRACK:
             self.counters.periods += 1 + skipped
             self.counters.missed += skipped + (self.solver.busy_since is not None)
+            self.counters.missed_asleep += skipped
         if self.decision.solve and self.solver.busy_since is None:
             self._post()
         self._note_arrival()
@@ -160,8 +187,7 @@ class MpcLoop:
     def step(self, state: State) -> Answer | None:
         """Answer one state and wait for it: the loop in lock-step with its plant."""
         self.sense(state)
-        # the plant has waited: states do not age, and plans by the plant's time alone
-        self._state_at = self._clock()
+        self._pass_no_time()
         if self._plan_at > -math.inf and self.plan is not None:
             self._plan_at = self._state_at - (state.t - self.plan.t0)
         if self._plan_in_force(state.t):
@@ -170,9 +196,15 @@ class MpcLoop:
         held = self.tick()
         if self.decision.solve and self._posted is self._state:
             plan = self.solver.wait(LOCK_STEP_PATIENCE)
-            self._state_at = self._clock()
+            self._pass_no_time()
             return held if plan is None else self._follow(plan, 0.0) or held  # the plant waits: no time passes
         return held
+
+    def _pass_no_time(self) -> None:
+        """The plant has waited: states and rulings do not age, and plans by the plant's time alone."""
+        self._state_at = self._clock()
+        if self._ruled_at > -math.inf:
+            self._ruled_at = max(self._ruled_at, self._state_at)
 
     def close(self) -> None:
         """End the solver process."""
@@ -181,21 +213,21 @@ class MpcLoop:
     def report(self) -> dict[str, str]:
         """Return what people and monitors want to know, as text."""
         now, counters = self._clock(), self.counters
-        milliseconds = 1e3 * np.array(self._plan_seconds or [math.nan])
         share = counters.missed / counters.periods if counters.periods else 0.0
         report = {
             "state": self.decision.state.name,
             "reason": self.decision.reason.name,
-            "reason_text": self.decision.reason.value,
+            "reason_text": self.decision.reason.text,
             "periods": str(counters.periods),
             "missed": str(counters.missed),
+            "missed_asleep": str(counters.missed_asleep),
             "missed_share": f"{share:.5f}",
             "plans": str(counters.plans),
-            "plan_ms_p50": f"{np.percentile(milliseconds, 50):.3f}",
-            "plan_ms_p99": f"{np.percentile(milliseconds, 99):.3f}",
+            **self.latencies.report(),
             "state_age_ms": f"{1e3 * (now - self._state_at):.2f}",
             "plan_age_ms": f"{1e3 * (now - self._plan_at):.2f}",
             "bad_states": str(counters.bad_states),
+            "withheld": str(counters.withheld),
             "solver_restarts": str(counters.solver_restarts),
             "solver_pid": str(self.solver.pid),
         }
@@ -217,12 +249,16 @@ class MpcLoop:
             goal_set=self.goal is not None,
             solver_ready=self.solver.ready,
             solver_restarted=self.counters.solver_restarts > 0,
+            rejecting=self._rejecting,
+            learned_doubted=self._learned.doubts(now),
+            ruling=self._ruling,
+            ruling_age=max(0.0, now - self._ruled_at),
         )
         before, self.decision = self.decision, decide(self._asked, health, self._limits)
         if (before.state, before.reason) != (self.decision.state, self.decision.reason):
-            logger.info(f"{self.decision.state.name}: {self.decision.reason.value}")
+            logger.info(f"{self.decision.state.name}: {self.decision.reason.text}")
         if before.state is not LoopState.HOLD:
-            self._anchor = None
+            self._anchor, self._was_tracking = None, before.state is LoopState.TRACK
 
     def _look_after_solver(self) -> None:
         busy = self.solver.busy_since
@@ -241,9 +277,20 @@ class MpcLoop:
 
     def _post(self) -> None:
         assert self._state is not None
+        self._take_up_velocity(self._state)
         assert self.goal is not None
-        self.solver.post(self._state.x, self.goal, self._state.t, fresh=self._fresh)
-        self._posted, self._fresh = self._state, False
+        plain = self._learned.doubts(self._clock())
+        self.solver.post(self._state.x, self.goal, self._state.t, fresh=self._fresh, plain=plain)
+        self._posted, self._posted_at, self._fresh = self._state, self._clock(), False
+
+    def _take_up_velocity(self, state: State) -> None:
+        """Bring the goal nearer to the commanded velocity: plans that go on from the one before like no leaps."""
+        task = self._scenario.task
+        if self._steered is None or not isinstance(task, Steered) or self.goal is None:
+            return
+        passed, self._steered_at = state.t - self._steered_at, state.t
+        passed = min(max(passed, 0.0), 1.0 / self._scenario.config.rates.plan)
+        self.goal = task.towards(self.goal, self._steered, state.x, state.t, passed)
 
     def _follow(self, plan: Plan, lead: float) -> Answer | None:
         """Count and judge a plan; command what it, or the last usable one, says `lead` seconds after its state."""
@@ -251,16 +298,35 @@ class MpcLoop:
         self.counters.plans += 1
         self.counters.guesses[plan.guess] += 1
         self.counters.advice.update(plan.advice.keys)
-        self._plan_seconds.append(plan.timings.total)
+        self.latencies.add_plan(plan.timings, self._clock() - self._posted_at)
         if state is None or state.t != plan.t0:  # asked for before the state jumped or something else was wanted
             return None
-        if plan.status.usable:
-            self.plan, self._plan_at = plan, self._clock()
-            self._decide()
-        else:
-            self.counters.rejected[plan.status.name] += 1
+        self._learned.look(plan, self._clock())
         latest = state if self._scenario.config.rates.command is None else self._state
-        return self._command(latest, lead, plan if plan.status.usable else None)
+        refused = self._why_not(plan)
+        self._rejecting = refused is not None
+        if refused is not None:
+            self.counters.rejected[refused] += 1
+            return self._command(latest, lead)
+        before, self.plan, self._plan_at = (self.plan, self._plan_at), plan, self._clock()
+        self._decide()
+        withheld = self.counters.withheld
+        answer = self._command(latest, lead, plan)
+        if self.counters.withheld > withheld:  # what it commands would break a limit
+            (self.plan, self._plan_at), self._rejecting = before, True
+        return answer
+
+    def _why_not(self, plan: Plan) -> str | None:
+        """Return why a plan is not followed, None if it is; what its solver says of it is not all that counts."""
+        assert self._state is not None
+        if not plan.status.usable:
+            return plan.status.name
+        if not is_sound(self._robot, plan):
+            return "UNSOUND"
+        if self._state.t - plan.t0 > self._limits.plan_timeout:  # the robot has held meanwhile: it is elsewhere
+            self._fresh = True
+            return "TOO_LATE"
+        return None
 
     def _command(self, state: State | None, lead: float, plan: Plan | None = None) -> Answer | None:
         """Return what the plan in force, new if it is `plan`, says `lead` seconds after `state`."""
@@ -284,7 +350,7 @@ class MpcLoop:
         if self._state is None:
             return None
         if self._anchor is None:
-            self._anchor = self._state.x.copy()
+            self._anchor = posture_to_hold(self._robot, self._state.x, tracking=self._was_tracking)
         valid_until = self._state.t + self._valid_for
         command = hold_command(self._robot, self._anchor, self._state.t, valid_until)
         return self._checked(self._observer.note(command), self._state)
@@ -292,26 +358,28 @@ class MpcLoop:
     def _checked(self, command: Command, state: State, plan: Plan | None = None) -> Answer | None:
         try:
             command = left_to_joints(self._robot, command, state.x)
-            return Answer(check_command(self._robot, command), state, plan)
+            return Answer(self._guard(command, state.x, state.t + self._age), state, plan)
         except MessageError as error:  # cannot come from a usable plan; if it does, the plant must not see it
-            logger.error(f"command withheld: {error}")
+            self.counters.withheld += 1
+            self._complain(f"command withheld ({self.counters.withheld} so far): {error}")
             return None
+
+    @property
+    def _age(self) -> float:
+        """Seconds since the newest state arrived."""
+        return max(0.0, self._clock() - self._state_at)
 
     @property
     def _valid_for(self) -> float:
         timeout = self._scenario.config.feedback.command_timeout
         return math.inf if timeout is None else timeout
 
-    def _jumped(self, state: State) -> bool:
-        """True if no robot could have moved so far in the time between two states."""
-        if self._state is None:
-            return False
-        joints = slice(self._robot.nq - self._robot.nu, self._robot.nq)
-        moved, passed = np.abs(state.x - self._state.x), max(0.0, state.t - self._state.t)
-        far = bool(np.any(moved[joints] > 0.05 + 2.0 * self._robot.limits.velocity * passed))
-        if self._robot.floating:
-            far = far or bool(np.any(moved[:3] > 0.05 + FASTEST_BASE * passed))
-        return state.t < self._state.t or far
+    def _complain(self, text: str) -> None:
+        """Log an error, of many one in a while."""
+        now = self._clock()
+        if now - self._complained_at > COMPLAIN_EVERY:
+            self._complained_at = now
+            logger.error(text)
 
     def _note_arrival(self) -> None:
         """Say once per goal that it is reached."""

@@ -37,7 +37,7 @@ class Planning:
     budget: Budget
     value: ValueTerminal | None = None
 
-    def plan(self, x: Array, goal: Array, t: float, previous: Plan | None) -> Plan:
+    def plan(self, x: Array, goal: Array, t: float, previous: Plan | None, *, plain: bool = False) -> Plan:
         """Plan from the best guess; the first plan, without a `previous` one, may take longer.
 
         Args:
@@ -45,19 +45,30 @@ class Planning:
             goal: in the task's units, accepted by `Task.check_goal`, as it is at time 0.
             t: s, on the plant's clock.
             previous: the last plan, for guesses that build on it.
+            plain: do without what was learned.
         """
         watch = Stopwatch()
         goal = self.planner.ocp.later(goal, t)
-        guess = best_guess(self.sources, self.planner.ocp, x, goal, t, previous)
+        if self.value is not None:
+            self.value.drop(dropped=plain)
+        sources = tuple(source for source in self.sources if not plain or source.name != PolicyGuess.name)
+        guess = best_guess(sources or (HoldGuess(),), self.planner.ocp, x, goal, t, previous)
         spent = watch.split()
         rest = Budget(self.budget.iterations, self.budget.seconds - spent)
         plan = self.planner.plan(x, goal, t, guess, rest)
-        verdict = None if self.value is None else self.value.verdict(plan.xs[-1])
-        return plan.told(spent, Advice(verdict, policy_refused=PolicyGuess.name in guess.silent))
+        refused = PolicyGuess.name in guess.silent
+        if self.value is None:
+            return plan.told(spent, Advice(policy_refused=refused))
+        bellman = self.value.residual(x, plan.cost, plan.xs[-1])
+        return plan.told(spent, Advice(self.value.verdict(plan.xs[-1]), refused, bellman))
 
 
-def build_planning(scenario: Scenario) -> Planning:
+def build_planning(scenario: Scenario, artifact: Artifact | None = None) -> Planning:
     """Build the optimal control problem, the solver and the guesses that `scenario` asks for.
+
+    Args:
+        scenario: what is to be done.
+        artifact: loaded already, in place of the one that the scenario names.
 
     Raises:
         ConfigError: guess `policy` or `trajectory`, or terminal `value` without an artifact that has such a head.
@@ -65,7 +76,8 @@ def build_planning(scenario: Scenario) -> Planning:
     """
     config, robot, task = scenario.config.planner, scenario.robot, scenario.task
     name = scenario.config.artifact
-    artifact = None if name is None else load_artifact(artifact_folder(name), robot, task)
+    if artifact is None and name is not None:
+        artifact = load_artifact(artifact_folder(name), robot, task)
     hard = config.kind == "csqp"
     terminal = build_terminal(config.terminal, task, artifact)
     ocp = task.ocp(config.horizon, terminal, hard_limits=hard)

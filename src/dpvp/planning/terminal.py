@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import crocoddyl
@@ -50,6 +51,22 @@ class ValueTerminal(crocoddyl.ActionModelAbstract):  # type: ignore[misc]
         self._value, self._trust = value, Trust(value.ranges, value.ensemble)
         self._goal = np.full(task.goal_size, np.nan)
         self._known: dict[bytes, _Answer] = {}  # by state
+        self._dropped = False
+
+    def drop(self, *, dropped: bool) -> None:
+        """End with the quadratic alone from now on, or with the value again."""
+        if dropped is not self._dropped:
+            self._dropped, self._known = dropped, {}
+
+    def residual(self, x: Array, cost: float, end: Array) -> float:
+        """Return |V(x) - cost| / (V(x) + floor) of a plan from `x` (nx,) to `end` (nx,): the Bellman residual of V.
+
+        NaN unless the value alone speaks for both ends.
+        """
+        if self.verdict(end) is not Verdict.USED or self._trust.in_range(x) < 1.0:
+            return math.nan
+        found = self._value.value(x, self._goal)
+        return abs(found.value - cost) / (found.value + self._value.ensemble.floor)
 
     def aim(self, goal: Array) -> None:
         """Set the goal, in the task's units."""
@@ -94,6 +111,8 @@ class ValueTerminal(crocoddyl.ActionModelAbstract):  # type: ignore[misc]
         return answer
 
     def _evaluated(self, x: Array, *, slopes: bool) -> _Answer:
+        if self._dropped:
+            return _Answer(Verdict.DROPPED, *self._quadratic(x, slopes=slopes))
         believed = self._trust.in_range(x)
         if believed == 0.0:  # spares the graph
             return _Answer(self._trust.verdict(0.0, 0.0), *self._quadratic(x, slopes=slopes))

@@ -16,8 +16,8 @@ READY, LOOK = b"r", b"l"  # what the two sides say on their socket
 
 
 def state_layout(nx: int) -> np.dtype[Any]:
-    """Layout of a state: its time (s), the state (nx,) and a flag that tells to forget the previous plan."""
-    return np.dtype([("t", "f8"), ("x", "f8", nx), ("fresh", "?")])
+    """Layout of a state: its time (s), the state (nx,), whether to forget the previous plan and what was learned."""
+    return np.dtype([("t", "f8"), ("x", "f8", nx), ("fresh", "?"), ("plain", "?")])
 
 
 def goal_layout(size: int) -> np.dtype[Any]:
@@ -43,6 +43,7 @@ def plan_layout(horizon: int, nx: int, nu: int, ndx: int) -> np.dtype[Any]:
             ("timings", "f8", 3),
             ("value", "u1"),
             ("policy_refused", "?"),
+            ("bellman", "f8"),
         ]
     )
 
@@ -57,6 +58,7 @@ def plan_to_record(plan: Plan, layout: np.dtype[Any]) -> Record:
     record["timings"] = plan.timings.guess, plan.timings.solve, plan.timings.check
     record["value"] = VERDICTS.index(plan.advice.value)
     record["policy_refused"] = plan.advice.policy_refused
+    record["bellman"] = plan.advice.bellman
     return record
 
 
@@ -75,5 +77,5 @@ def record_to_plan(record: Record) -> Plan:
         iterations=int(record["iterations"]),
         timings=Timings(*map(float, record["timings"])),
         first_dt=float(record["first_dt"]),
-        advice=Advice(VERDICTS[int(record["value"])], bool(record["policy_refused"])),
+        advice=Advice(VERDICTS[int(record["value"])], bool(record["policy_refused"]), float(record["bellman"])),
     )

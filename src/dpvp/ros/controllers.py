@@ -13,7 +13,22 @@ from dpvp.errors import ConfigError
 from dpvp.robot import Robot
 
 FEEDBACK = "linear_feedback_controller"  # name of the controller and of its package
+ESTIMATOR, DAMPING = "joint_state_estimator", "damping_controller"
+MANAGER = "controller_manager"
 GAZEBO_STEPS = 1000  # physics steps per second of config/gazebo/world.sdf
+
+
+@dataclass(frozen=True)
+class Succession:
+    """Who commands the joints, and who takes over from it.
+
+    Attributes:
+        chain: the feedback law, then the controllers that feed it.
+        fallbacks: what damps instead.
+    """
+
+    chain: tuple[str, ...] = (FEEDBACK, ESTIMATOR)
+    fallbacks: tuple[str, ...] = (DAMPING,)
 
 
 @dataclass(frozen=True)
@@ -42,18 +57,16 @@ def controller_groups(files: Sequence[Path], robot: Robot, mode: Mode) -> tuple[
         ConfigError: the files are for another robot or another meaning of effort, or there is nothing to fall back to.
     """
     nodes, file = _node_parameters(files), ", ".join(map(str, files))
-    manager = nodes.get("controller_manager", {})
+    manager = nodes.get(MANAGER, {})
     types = {name: str(given["type"]) for name, given in manager.items() if isinstance(given, dict) and "type" in given}
     _check_feedback(file, nodes.get(FEEDBACK, {}), robot, mode)
     _check_rate(file, manager.get("update_rate"), mode)
     # the one that receives comes before those that feed it
     chain = sorted((name for name, kind in types.items() if kind.startswith(f"{FEEDBACK}/")), key=FEEDBACK.__ne__)
-    fallbacks = list(
-        dict.fromkeys(name for member in chain for name in manager[member].get("fallback_controllers", ()))
-    )
-    if not fallbacks or not set(fallbacks) <= set(types):
+    fallbacks = _fallbacks(manager, chain)
+    if not fallbacks or not all(isinstance(name, str) and name in types for name in fallbacks):
         reason = "must name controllers of this file that take over when the chain fails, for example one that damps"
-        raise ConfigError(file, f"controller_manager.{FEEDBACK}.fallback_controllers", fallbacks, reason)
+        raise ConfigError(file, f"{MANAGER}.{FEEDBACK}.fallback_controllers", fallbacks, reason)
     members = (
         ("spawn_broadcasters", [name for name, kind in types.items() if kind.endswith("Broadcaster")], ""),
         ("spawn_fallback", fallbacks, "--inactive"),
@@ -66,6 +79,26 @@ def controller_groups(files: Sequence[Path], robot: Robot, mode: Mode) -> tuple[
     )
 
 
+def succession(files: Sequence[Path]) -> Succession:
+    """Return who takes over from whom in parameter files that `controller_groups` accepts.
+
+    Only what feeds the law goes with it. The law's package has estimators for other ends too, such as one that tells a
+    driver where the arm is: without it the driver would pull the arm back to where it was taken over.
+    """
+    nodes = _node_parameters(files)
+    prefix = f"{FEEDBACK}/"
+    writes = {name: given.get("command_interfaces") or () for name, given in nodes.items()}
+    chain = (FEEDBACK, *(name for name in writes if any(each.startswith(prefix) for each in writes[name])))
+    return Succession(chain, tuple(_fallbacks(nodes.get(MANAGER, {}), chain)))
+
+
+def _fallbacks(manager: Mapping[str, Any], chain: Iterable[str]) -> list[Any]:
+    """Return what the file names as fallbacks of `chain`, each once, whatever it is."""
+    named = [manager[member].get("fallback_controllers") for member in chain]
+    fallbacks = [name for names in named if isinstance(names, list) for name in names]
+    return [name for i, name in enumerate(fallbacks) if name not in fallbacks[:i]]
+
+
 def _packages(types: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(kind.partition("/")[0] for kind in types))
 
@@ -76,6 +109,8 @@ def _node_parameters(files: Sequence[Path]) -> dict[str, dict[str, Any]]:
     for file in files:
         for key, content in read_yaml(file).items():
             given = content.get("ros__parameters") if isinstance(content, dict) else None
+            if not isinstance(given or {}, dict):
+                raise ConfigError(file, f"{key}.ros__parameters", given, "must be a mapping of parameters to values")
             merged.setdefault(key.rpartition("/")[2], {}).update(given or {})
     return merged
 
@@ -94,4 +129,4 @@ def _check_feedback(file: str, feedback: Mapping[str, Any], robot: Robot, mode: 
 def _check_rate(file: str, rate: object, mode: Mode) -> None:
     if mode == "gazebo" and not (isinstance(rate, int) and rate > 0 and GAZEBO_STEPS % rate == 0):
         reason = f"must divide the {GAZEBO_STEPS} physics steps that Gazebo takes per second"
-        raise ConfigError(file, "controller_manager.update_rate", rate, reason)
+        raise ConfigError(file, f"{MANAGER}.update_rate", rate, reason)

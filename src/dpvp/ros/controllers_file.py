@@ -8,7 +8,7 @@ import yaml
 
 from dpvp.description import Mode
 from dpvp.robot import Robot
-from dpvp.ros.controllers import FEEDBACK
+from dpvp.ros.controllers import DAMPING, ESTIMATOR, FEEDBACK
 
 _HEAD = """\
 # Controllers of {robot}; every list of joints is in pinocchio's order, because linear_feedback_controller sorts its
@@ -19,11 +19,11 @@ _HARDWARE = """\
 # What the real {robot} needs on top of controllers.yaml. Load it after that file. linear_feedback_controller clamps no
 # torque, and few drivers do: ros2_control does, with the limits of the URDF.
 """
-_TYPES = {
+TYPES = {
     "joint_state_broadcaster": "joint_state_broadcaster/JointStateBroadcaster",
-    "joint_state_estimator": f"{FEEDBACK}/JointStateEstimator",
+    ESTIMATOR: f"{FEEDBACK}/JointStateEstimator",
     FEEDBACK: f"{FEEDBACK}/LinearFeedbackController",
-    "damping_controller": "joint_trajectory_controller/JointTrajectoryController",
+    DAMPING: "joint_trajectory_controller/JointTrajectoryController",
 }
 
 
@@ -32,9 +32,9 @@ def controllers_yaml(robot: Robot) -> str:
     names = list(robot.joint_names)
     states = [f"{name}/{kind}" for kind in ("position", "velocity", "effort") for name in names]
     gains = list(zip(names, robot.hold.stiffness.tolist(), robot.hold.damping.tolist(), strict=True))
-    manager: dict[str, Any] = {"update_rate": 1000} | {name: {"type": kind} for name, kind in _TYPES.items()}
-    for name in ("joint_state_estimator", FEEDBACK):
-        manager[name]["fallback_controllers"] = ["damping_controller"]
+    manager: dict[str, Any] = {"update_rate": 1000} | {name: {"type": kind} for name, kind in TYPES.items()}
+    for name in (ESTIMATOR, FEEDBACK):
+        manager[name]["fallback_controllers"] = [DAMPING]
     feedback = {
         "moving_joint_names": names,
         **{name: {"p": stiffness, "d": damping} for name, stiffness, damping in gains},
@@ -55,9 +55,9 @@ def controllers_yaml(robot: Robot) -> str:
     nodes = {
         "controller_manager": manager,
         "joint_state_broadcaster": {"joints": names, "interfaces": ["position", "velocity", "effort"]},
-        "joint_state_estimator": estimator,
+        ESTIMATOR: estimator,
         FEEDBACK: feedback,
-        "damping_controller": damping,
+        DAMPING: damping,
     }
     return _HEAD.format(robot=robot.name) + _dump(nodes)
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from builtin_interfaces.msg import Duration, Time
+from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 from geometry_msgs.msg import Pose, PoseStamped, Twist
 from std_msgs.msg import Float64MultiArray, MultiArrayDimension
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
+from dpvp.control.gate import Ruling
 from dpvp.control.guard import check_state
 from dpvp.control.onboard import joint_columns
+from dpvp.control.states import LoopState, Reason
 from dpvp.errors import GoalError, MessageError
 from dpvp.plan import Array, Command, Plan, State
 from dpvp.robot import Robot
@@ -173,6 +177,32 @@ def command_of(robot: Robot, message: Control, valid_for: float) -> Command:
     t = seconds(message.initial_state.header.stamp)
     stands = tuple(bool(contact.active) for contact in message.initial_state.contacts)
     return Command(t, _full_state(robot, message.initial_state), u0, gain, t + valid_for, stands)
+
+
+def ruling_message(ruling: Ruling, name: str, robot: str, values: Mapping[str, str]) -> DiagnosticStatus:
+    """Return what the supervisor allows, as a status called `name` with more `values` for people."""
+    levels = {LoopState.TRACK: DiagnosticStatus.OK, LoopState.FAULT: DiagnosticStatus.ERROR}
+    said = {"state": ruling.state.name, "reason": ruling.reason.name, "detail": ruling.detail} | dict(values)
+    return DiagnosticStatus(
+        level=levels.get(ruling.state, DiagnosticStatus.WARN),
+        name=name,
+        hardware_id=robot,
+        message=f"{ruling.state.name}: {ruling.text}",
+        values=[KeyValue(key=key, value=value) for key, value in said.items()],
+    )
+
+
+def ruling_of(message: DiagnosticStatus) -> Ruling:
+    """Return what the supervisor allows.
+
+    Raises:
+        MessageError: it names no state or reason that we know.
+    """
+    said = {item.key: item.value for item in message.values}
+    try:
+        return Ruling(LoopState[said["state"]], Reason[said["reason"]], said.get("detail", ""))
+    except KeyError as error:
+        raise MessageError(f"verdict of the supervisor: {error.args[0]} is no state, no reason or missing") from None
 
 
 def trajectory_message(robot: Robot, plan: Plan, stamp: Time) -> JointTrajectory:

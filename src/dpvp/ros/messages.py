@@ -1,9 +1,17 @@
-"""Messages that are not everywhere: those of linear_feedback_controller, without which nothing works, and of tf2."""
+"""Messages that are not everywhere: those of the two packages without which nothing works, and of tf2."""
 
 from dpvp.environment import require_messages
 
 require_messages()
 
+from controller_manager_msgs.msg import ControllerState  # noqa: E402
+from controller_manager_msgs.srv import (  # noqa: E402
+    ConfigureController,
+    ListControllers,
+    LoadController,
+    SwitchController,
+    UnloadController,
+)
 from linear_feedback_controller_msgs.msg import Contact, Control, Sensor  # noqa: E402
 
 try:
@@ -11,4 +19,15 @@ try:
 except ImportError:  # ROS from pip has no tf2
     TFMessage = None
 
-__all__ = ["Contact", "Control", "Sensor", "TFMessage"]
+__all__ = [
+    "ConfigureController",
+    "Contact",
+    "Control",
+    "ControllerState",
+    "ListControllers",
+    "LoadController",
+    "Sensor",
+    "SwitchController",
+    "TFMessage",
+    "UnloadController",
+]

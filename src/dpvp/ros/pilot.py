@@ -87,12 +87,15 @@ class Pilot:
             )
 
     def wait_ready(self, timeout: float = 60.0) -> None:
-        """Wait until states arrive and the loop holds.
+        """Wait until states arrive and the loop holds, and would track if it were asked.
 
         Raises:
             EnvironmentProblem: it did not happen in `timeout` seconds.
         """
-        self._wait_for(lambda: self._state is not None and self.loop.get("state") in ("HOLD", "TRACK"), timeout)
+        ready = ("HOLD", "ASKED"), ("TRACK", "ASKED")
+        self._wait_for(
+            lambda: self._state is not None and (self.loop.get("state"), self.loop.get("reason")) in ready, timeout
+        )
 
     def wait_recorder(self, metrics: Path) -> None:
         """Wait until the recorder, by what it writes into the file `metrics`, hears the plant and the loop.

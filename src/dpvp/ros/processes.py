@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -13,7 +13,8 @@ from pydantic import Field, field_validator
 from dpvp.config import Config, read_yaml, share_directory
 from dpvp.description import Mode, robot_urdf, xacro_arguments
 from dpvp.errors import ConfigError
-from dpvp.ros.controllers import FEEDBACK, ControllerGroup, controller_groups
+from dpvp.realtime import realtime
+from dpvp.ros.controllers import FEEDBACK, ControllerGroup, controller_groups, succession
 from dpvp.scenario import Scenario
 
 _MANAGER_PATIENCE = "60"  # s in which a simulator must have loaded the controller manager
@@ -39,13 +40,21 @@ class Bringup(Config):
         "auto", description="follow plans at once; auto: only in simulation, elsewhere call mpc_node/start"
     )
     lock_step: bool = Field(False, description="plant and planner wait for each other (dpvp's world only)")
+    shadow: bool = Field(False, description="plan beside whoever moves the robot, without commanding it")
+    supervised: bool = Field(True, description="let supervisor_node watch over plant and loop")
     controllers_file: str = Field("", description="controllers.yaml to use instead of the robot's own")
     rviz: bool = Field(False, description="start rviz2")
     foxglove: bool = Field(False, description="start foxglove_bridge")
     view: bool = Field(False, description="start dpvp's view in the browser")
     record: bool = Field(True, description="record the run into run_dir")
     run_dir: str = Field("", description="folder of the run; empty: runs/<time>_<scenario>")
+    security: str = Field(
+        "", description="keystore of SROS2 with an enclave for each node (docs/security.md); empty: as the environment"
+    )
     headless: bool = Field(True, description="no window of the simulator")
+    realtime: bool = Field(
+        False, description="dpvp's nodes and solver lock memory and go before ordinary processes, as far as permitted"
+    )
 
     @field_validator("goal")
     @classmethod
@@ -91,6 +100,7 @@ class ProcessSpec:
         optional: left out where its package is not installed.
         needs: packages that it loads, besides its own.
         patience: s that it may take to end when it is asked to.
+        enclave: of SROS2, in which it runs; empty: none.
     """
 
     name: str
@@ -107,6 +117,7 @@ class ProcessSpec:
     optional: bool = False
     needs: tuple[str, ...] = ()
     patience: float = 5.0
+    enclave: str = ""
 
 
 def installed(package: str) -> bool:
@@ -136,7 +147,15 @@ def bringup_processes(scenario: Scenario, bringup: Bringup, run_dir: Path) -> tu
         below = _ros2_control(scenario, bringup)
     else:
         below = _own_world(scenario, bringup) if plant == "dpvp" else ()
-    return (*below, *_estimator(scenario, bringup), _mpc(scenario, bringup), *_extras(scenario, bringup, run_dir))
+    loop = (*_supervisor(scenario, bringup, plant), _mpc(scenario, bringup))
+    specs = (*below, *_estimator(scenario, bringup), *loop, *_extras(scenario, bringup, run_dir))
+    return tuple(map(_in_real_time, specs)) if bringup.realtime else specs
+
+
+def _in_real_time(spec: ProcessSpec) -> ProcessSpec:
+    """Tell a process of ours what it is to do for its timing."""
+    ours = realtime(spec.name) if spec.package == "dpvp" else {}
+    return replace(spec, environment={**spec.environment, **ours})
 
 
 def _resolved_plant(bringup: Bringup) -> str:
@@ -154,6 +173,8 @@ def _check(scenario: Scenario, bringup: Bringup, plant: str) -> None:
         raise ConfigError("bring-up", "plant", plant, f"dpvp's world is for mode mujoco; mode is {bringup.mode}")
     if plant != "dpvp" and bringup.lock_step:
         raise ConfigError("bring-up", "lock_step", True, "only dpvp's world waits: needs mode mujoco and plant dpvp")
+    if bringup.realtime and bringup.lock_step:
+        raise ConfigError("bring-up", "realtime", True, "in lock-step no time passes; leave one of the two out")
     if bringup.driver and bringup.driver not in (drivers := scenario.robot.drivers):
         raise ConfigError("bring-up", "driver", bringup.driver, f"{scenario.robot.name} has {', '.join(drivers)}")
     if bringup.goal:
@@ -178,14 +199,37 @@ def _mpc(scenario: Scenario, bringup: Bringup) -> ProcessSpec:
         "scenario": scenario.file,
         "start": bringup.track_at_once,
         "lock_step": bringup.lock_step,
+        "supervised": bringup.supervised,
+        "shadow": bringup.shadow,
         # the loop's own time is that of the states it gets; only stamps of sending use the node's clock
         "use_sim_time": bringup.use_sim_time,
     }
     if bringup.goal:
         parameters["goal"] = list(bringup.goal_numbers)
-    sensor = (("sensor", "estimator_node/sensor"),) if scenario.robot.floating else ()
     node = ("mpc_node", "dpvp", "mpc_node", parameters)
-    return ProcessSpec(*node, remappings=sensor, environment=_ENVIRONMENT, required=True)
+    return ProcessSpec(*node, remappings=_state(scenario), environment=_ENVIRONMENT, required=True)
+
+
+def _supervisor(scenario: Scenario, bringup: Bringup, plant: str) -> tuple[ProcessSpec, ...]:
+    """What watches, and hands the plant over among the controllers of its file."""
+    if not bringup.supervised:
+        return ()
+    parameters: dict[str, object] = {
+        "scenario": scenario.file,
+        "lock_step": bringup.lock_step,
+        "shadow": bringup.shadow,
+        "use_sim_time": bringup.use_sim_time,
+    }
+    if plant == "ros2_control":
+        names = succession(_controller_files(scenario, bringup))
+        parameters |= {"chain": list(names.chain), "fallbacks": list(names.fallbacks)}
+    node = ("supervisor_node", "dpvp", "supervisor_node", parameters)
+    return (ProcessSpec(*node, remappings=_state(scenario), environment=_ENVIRONMENT, required=True),)
+
+
+def _state(scenario: Scenario) -> tuple[tuple[str, str], ...]:
+    """Return the remapping by which those who need the whole state get it: of a floating base from the estimator."""
+    return (("sensor", "estimator_node/sensor"),) if scenario.robot.floating else ()
 
 
 def _estimator(scenario: Scenario, bringup: Bringup) -> tuple[ProcessSpec, ...]:

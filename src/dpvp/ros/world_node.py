@@ -1,8 +1,8 @@
 """world_node: a MuJoCo plant that behaves on its topics as ros2_control with linear_feedback_controller does.
 
-Publishes `sensor` (filtered velocities, as the stock controller), `joint_states`, `/clock`, `~/state_age_ms` and
-`/diagnostics`, for a floating base its IMU and `~/odom`; subscribes `control`; service `~/reset` puts the robot at the
-parameter `start`.
+Publishes `sensor` (filtered velocities, as the stock controller), `joint_states`, `/clock`, `~/state_age_ms`, `~/phase`
+(latched: the `FeedbackPhase`) and `/diagnostics`, for a floating base its IMU and `~/odom`; subscribes `control`.
+Services: those of `controller_manager`, and `~/reset`: all is as at the beginning, the robot at the parameter `start`.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from rclpy.executors import Executor
 from rclpy.node import Node
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Float64
+from std_msgs.msg import Float64, String
 from std_srvs.srv import Trigger
 
 from dpvp.config import Config
-from dpvp.control.feedback import FeedbackLaw, FeedbackTiming
-from dpvp.control.guard import check_command
-from dpvp.errors import ConfigError, MessageError
+from dpvp.control.feedback import FeedbackLaw, FeedbackPhase, FeedbackTiming
+from dpvp.control.guard import CommandGuard
+from dpvp.errors import ConfigError, GoalError, MessageError
 from dpvp.plan import Array, Command
 from dpvp.ros.base_topics import BaseTopics
 from dpvp.ros.convert import command_of, goal_of, goal_type, sensor_message, stamp_of
 from dpvp.ros.messages import Control, Sensor
 from dpvp.ros.node import COMMAND, LATCHED, STREAM, run_node
 from dpvp.ros.parameters import declare
+from dpvp.ros.plant_controllers import PlantControllers
 from dpvp.scenario import load_scenario
 from dpvp.worlds.mujoco import MujocoWorld
 
 CATCH_UP = 0.05  # s of physics that may be made up for at once; beyond it the world's time is late for good
 RESEND = 0.2  # s without an answer after which a lock-step state is sent again
 IDLE_SPIN = 0.1
-REST = 0.3  # s
 
 
 class WorldParameters(Config):
@@ -75,6 +75,8 @@ class WorldNode(Node):
         damping = None if self._settings.lock_step else config.feedback.damping_timeout
         timing = FeedbackTiming(config.feedback.transition, config.feedback.velocity_filter, timeout, damping)
         self._law = FeedbackLaw(self._robot, timing)
+        self._guard = CommandGuard(self._robot, config.safety, config.rates.command_period)
+        self._controllers = PlantControllers(self, self._robot, self._law)
         self._answer_steps = max(1, round(config.rates.feedback / (config.rates.command or config.rates.plan)))
         self._sensor_every = max(1, round(config.rates.feedback / config.rates.sensor))
         self._joints_every = max(1, round(config.rates.feedback / config.rates.joint_states))
@@ -86,6 +88,8 @@ class WorldNode(Node):
         if self._robot.imu is not None:
             rng = np.random.default_rng(self._settings.seed)
             self._base = BaseTopics(self, self._robot.base, self._robot.imu, rng)
+        self._phase_topic = self.create_publisher(String, "~/phase", LATCHED)
+        self._phase: FeedbackPhase | None = None
         self._age = self.create_publisher(Float64, "~/state_age_ms", STREAM)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", COMMAND)
         self.create_subscription(Control, "control", self._on_control, STREAM)
@@ -103,9 +107,11 @@ class WorldNode(Node):
     def spin_some(self, executor: Executor) -> None:
         """Let the time pass that is due, then serve one event or wait."""
         self._report_if_due()
-        if self._settings.lock_step:
+        self._publish_phase()
+        if self._in_lock_step:
             self._advance_in_lock_step()
             executor.spin_once(timeout_sec=IDLE_SPIN)
+            self._began = time.monotonic() - self._steps * self._world.dt
             return
         ahead = self._began + self._steps * self._world.dt - time.monotonic()
         if ahead > 0:
@@ -117,6 +123,11 @@ class WorldNode(Node):
             self._began += late * self._world.dt
         self._step()
         executor.spin_once(timeout_sec=0.0)
+
+    @property
+    def _in_lock_step(self) -> bool:
+        """Whether time waits for controls: that of a robot that damps goes on without any."""
+        return self._settings.lock_step and self._controllers.running
 
     def _advance_in_lock_step(self) -> None:
         """Run until the next command is due if the state was answered; (re)send the state otherwise."""
@@ -136,6 +147,7 @@ class WorldNode(Node):
         measured = self._world.read()
         self._velocity = self._law.filtered(measured.v)
         self._world.apply(self._law.update(measured.t, measured.q, self._velocity, measured.effort))
+        self._publish_phase()
         if not quiet:
             if self._steps % self._sensor_every == 0:
                 self._publish_sensor()
@@ -150,6 +162,11 @@ class WorldNode(Node):
         measured = self._world.read()
         self._sensor.publish(sensor_message(self._robot, measured.t, measured.q, self._velocity, measured.effort))
 
+    def _publish_phase(self) -> None:
+        if self._law.phase is not self._phase:
+            self._phase = self._law.phase
+            self._phase_topic.publish(String(data=self._phase.name))
+
     def _publish_joints(self) -> None:
         measured = self._world.read()
         message = JointState(name=list(self._robot.joint_names))
@@ -161,29 +178,27 @@ class WorldNode(Node):
             self._base.publish(self._world)
 
     def _on_control(self, message: Control) -> None:
-        now = self._world.read().t
+        measured = self._world.read()
+        now, tick = measured.t, 0.5 * self._world.dt  # stamps are rounded to nanoseconds
         try:
-            command = check_command(self._robot, command_of(self._robot, message, self._valid_for))
+            command = command_of(self._robot, message, self._valid_for)
+            answers = abs(command.t - now) < tick if self._in_lock_step else command.t > self._reset_at - tick
+            if answers:  # not a state from before the reset, nor one that was answered
+                self._accept(self._guard(command, np.concatenate([measured.q, self._velocity]), now), now)
         except MessageError as error:
             self._refused += 1
             self.get_logger().error(f"control refused ({self._refused} so far): {error}", throttle_duration_sec=1.0)
-            return
-        tick = 0.5 * self._world.dt  # stamps are rounded to nanoseconds
-        if command.t < self._reset_at - tick:  # answers a state from before the reset
-            return
-        if self._settings.lock_step:
-            if abs(command.t - now) < tick:
-                self._accept(command, now)
-                self._answered = True
-            return
-        self._accept(command, now)
 
     def _accept(self, command: Command, now: float) -> None:
         self._law.receive(command, now)
+        self._answered = self._in_lock_step
         self._age.publish(Float64(data=1e3 * (now - command.t)))
 
     def _on_goal(self, message: PoseStamped) -> None:
-        self._world.show_goal(goal_of(message, self._robot.base))
+        try:
+            self._world.show_goal(goal_of(message, self._robot.base))
+        except GoalError as error:
+            self.get_logger().warning(f"goal not shown: {error}", throttle_duration_sec=1.0)
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         try:
@@ -196,20 +211,14 @@ class WorldNode(Node):
 
     def _reset(self, state: Array) -> None:
         self._world.reset(state[: self._robot.nq], state[self._robot.nq :])
-        self._law.reset()
+        self._controllers.reset()
+        self._guard.forget()
         self._world.step()  # stamps are unique: the state after a reset has one of its own
         if self._robot.floating:
-            self._come_to_rest()
+            self._world.come_to_rest()
         self._velocity = self._law.filtered(self._world.read().v)
         self._reset_at = self._world.read().t
         self._answered, self._sent = False, -np.inf
-
-    def _come_to_rest(self) -> None:
-        """Let feet sink into their contacts: an estimator that starts meanwhile would take the jolt for gravity."""
-        for _ in range(round(REST / self._world.dt)):
-            measured = self._world.read()
-            self._world.apply(self._law.update(measured.t, measured.q, self._law.filtered(measured.v), measured.effort))
-            self._world.step()
 
     def _start_state(self) -> Array:
         """Return the (nx,) state of the parameter `start`.

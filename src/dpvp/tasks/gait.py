@@ -92,6 +92,10 @@ class Gait(Config):
         """Return which feet stand at `phases` (m,), rad: (m, n)."""
         return self._cycles(phases) % 1.0 < self.duty
 
+    def before_lift(self, seconds: float) -> float:
+        """Return the phase, rad, `seconds` before the first foot lifts."""
+        return 2.0 * np.pi * (self.duty - self.offsets[0] - seconds / self.period)
+
     def until_tick(self, phase: float, dt: float) -> float:
         """Return how long it is until the clock of nodes of `dt` seconds, which begins at phase 0, ticks next, s.
 

@@ -208,3 +208,7 @@ class Steered(Protocol):
             GoalError: the velocity is outside the range of the gait, or not finite.
         """
         ...
+
+    def towards(self, goal: Array, command: ArrayLike, x: Array, t: float, seconds: float) -> Array:
+        """Return what `commanded` does, for as much of the change as the robot takes up in `seconds`."""
+        ...

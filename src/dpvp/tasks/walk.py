@@ -19,7 +19,7 @@ from dpvp.config import Config
 from dpvp.errors import ConfigError, GoalError
 from dpvp.plan import Array
 from dpvp.robot import Robot
-from dpvp.tasks.gait import Gait
+from dpvp.tasks.gait import Gait, Speed
 from dpvp.tasks.legged import Floor, LeggedNode, LeggedNodes, LeggedWeights, SoftLimits
 from dpvp.tasks.legs import Legs
 from dpvp.tasks.ocp import Ocp
@@ -29,6 +29,8 @@ from dpvp.tasks.upright import Upright, UprightTerminal
 
 SHORTEST = 2  # nodes that a stance and a swing have to last
 STRETCHED = 0.97  # share of a leg's reach that a stance may use
+
+LIFT_AFTER = 2  # nodes after which a foot of a robot that stood lifts
 
 
 class WalkConfig(Config):
@@ -53,6 +55,9 @@ class WalkConfig(Config):
     floor: Floor = Floor()
     soft_limits: SoftLimits = SoftLimits()
     strides: StridesConfig = StridesConfig()
+    acceleration: tuple[Speed, Speed, Speed] = Field(
+        (1.0, 1.0, 2.0), description="by which commanded velocities are taken up: m/s², m/s², rad/s²"
+    )
     tolerance: float = Field(0.1, gt=0, description="largest error of the velocity over the floor, m/s")
 
 
@@ -129,12 +134,24 @@ class WalkTask:
         return tuple(self._strides.stands(x, goal).tolist())
 
     def commanded(self, goal: Array, command: ArrayLike, x: Array, t: float) -> Array:
-        """Return the goal with another velocity; see `Steered`. The same velocity changes nothing."""
+        """Return the goal with another velocity; see `Steered`. The same velocity changes nothing.
+
+        Who stands begins with the phase in which a foot lifts next: in the middle of a swing that foot would be late.
+        """
         velocity = np.asarray(command, dtype=np.float64)
         if np.array_equal(velocity, goal[1:4]):
             return goal
+        phase = float(goal[0])
+        if not goal[1:4].any() and all(self.stands(x, self.later(goal, t))):
+            phase = (self.gait.before_lift(LIFT_AFTER * self.dt) - 2.0 * np.pi * t / self.gait.period) % (2.0 * np.pi)
         bearing = float(heading(x)[0]) - float(velocity[2]) * t
-        return self.check_goal([goal[0], *velocity, bearing])
+        return self.check_goal([phase, *velocity, bearing])
+
+    def towards(self, goal: Array, command: ArrayLike, x: Array, t: float, seconds: float) -> Array:
+        """Return the goal with a velocity that is nearer to `command`; see `Steered`."""
+        most = seconds * np.array(self.config.acceleration)
+        change = np.clip(np.asarray(command, dtype=np.float64) - goal[1:4], -most, most)
+        return self.commanded(goal, goal[1:4] + change, x, t)
 
     def reference(self, x: Array, goal: Array, horizon: int) -> Reference:
         """Return what the nodes of a problem from the (nx,) state `x` on refer to."""

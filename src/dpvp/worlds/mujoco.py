@@ -7,15 +7,17 @@ wxyz), the linear velocity is in the frame of the base (MuJoCo: in the world), a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import mujoco
 import numpy as np
 
-from dpvp.errors import ModelMismatchError
+from dpvp.errors import ConfigError, ModelMismatchError
 from dpvp.plan import Array
 from dpvp.robot import Robot, load_robot_from
 
+REST = 0.3  # s
 XYZ_XYZW = np.array([0, 1, 2, 4, 5, 6, 3])  # where a free joint of MuJoCo has what pinocchio wants, in its order
 
 
@@ -66,6 +68,14 @@ class World(Protocol):
         ...
 
 
+def load_scene(file: Path) -> mujoco.MjModel:
+    """Read a scene; ConfigError, with what MuJoCo says, if that cannot be done."""
+    try:
+        return mujoco.MjModel.from_xml_path(str(file))
+    except Exception as error:  # ValueError, and what pybind makes of others
+        raise ConfigError(file, "(mujoco)", file.name, f"must be MJCF: {' '.join(str(error).split())}") from None
+
+
 class MujocoWorld:
     """The scene of `robot`, stepped by `dt` seconds; efforts are total joint torques, clamped to the limits.
 
@@ -78,9 +88,10 @@ class MujocoWorld:
         """Load the scene.
 
         Raises:
+            ConfigError: MuJoCo cannot read it.
             ModelMismatchError: the scene lacks the joint or the motor of a joint, or the free joint of a floating base.
         """
-        self.model = mujoco.MjModel.from_xml_path(str(robot.scene))
+        self.model = load_scene(robot.scene)
         self.model.opt.timestep = self.dt = dt
         self.data = mujoco.MjData(self.model)
         # the scene carries the default names, whatever prefix this robot goes by
@@ -160,6 +171,18 @@ class MujocoWorld:
             self.data.qvel[linear] = self._base_rotation() @ self.data.qvel[linear]
         self.apply(self._robot.gravity(q))
         mujoco.mj_forward(self.model, self.data)
+
+    def come_to_rest(self) -> None:
+        """Hold the posture until feet have sunk into their contacts, as a robot does that is switched on.
+
+        An estimator that starts meanwhile would take the jolt for gravity.
+        """
+        start, hold, joints = self.read(), self._robot.hold, slice(-self._robot.nu, None)
+        for _ in range(round(REST / self.dt)):
+            now = self.read()
+            away = (start.q - now.q)[joints]
+            self.apply(start.effort + hold.stiffness * away - hold.damping * now.v[joints])
+            self.step()
 
     def show_goal(self, goal: Array) -> None:
         """Move the scene's marker to `goal` (3,), m, if it has one; for pictures only."""

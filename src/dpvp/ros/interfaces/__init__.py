@@ -1,1 +1,1 @@
-"""The message package that carries feedback gains, for machines where no apt package provides it."""
+"""Message packages for machines where no apt package provides them: feedback gains, and the controller manager."""

@@ -1,4 +1,4 @@
-"""Build linear_feedback_controller_msgs into this Python environment, where rclpy comes from pip.
+"""Build the message packages of this folder into this Python environment, where rclpy comes from pip.
 
 Run by `make msgs`, or: python -m dpvp.ros.interfaces.build
 The tools (CMake, Ninja, the ament packages) live in a temporary folder; the environment itself gets the messages only.
@@ -15,16 +15,15 @@ import sys
 import sysconfig
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from dpvp.config import share_directory
 from dpvp.errors import EnvironmentProblem
+from dpvp.interfaces import CHECK, INTERFACES
 from dpvp.pins import installed_version
 
-_PACKAGE = "linear_feedback_controller_msgs"
-_SOURCE = Path(__file__).resolve().parent / _PACKAGE
-_STAMP = Path(sys.prefix) / "share" / _PACKAGE / "built_from"
-_CHECK = "from dpvp.environment import require_messages; require_messages()"
+_HERE = Path(__file__).resolve().parent
 _WHEELS = ("ros-rosidl-generator-py", "ros-rclpy", "ros-common-interfaces")
 
 # The wheels' CMake files name the Python of the machine that made them.
@@ -33,46 +32,67 @@ _FOREIGN_PYTHON = re.compile(r'/opt/python/[^;"]*/include/python3\.\d+')
 
 
 def main() -> int:
-    """Build the messages unless they are there already; return the exit code."""
+    """Build the packages that are not there already; return the exit code."""
     try:
-        return _ensure()
+        wanted = [package for package in INTERFACES if not _is_current(package)]
+        if not wanted:
+            print(f"{_listed(INTERFACES)}: up to date")
+            return 0
+        started = time.monotonic()
+        _ensure(wanted)
     except EnvironmentProblem as problem:
-        print(f"{_PACKAGE}: {problem}", file=sys.stderr)
+        print(f"{_listed(INTERFACES)}: {problem}", file=sys.stderr)
         return 1
-
-
-def _ensure() -> int:
-    wanted = _content_hash()
-    if _works() and (not _STAMP.parent.exists() or _stamped() == wanted):
-        print(f"{_PACKAGE}: up to date")
-        return 0
-    _check_machine()
-    started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="dpvp-messages-") as folder:
-        _build(Path(folder))
-    _STAMP.write_text(wanted, encoding="utf-8")
-    if not _works():
-        raise EnvironmentProblem(f"built, but it cannot be used; try: {sys.executable} -c '{_CHECK}'")
-    print(f"{_PACKAGE}: built into {sys.prefix} in {time.monotonic() - started:.0f} s")
+    print(f"{_listed(wanted)}: built into {sys.prefix} in {time.monotonic() - started:.0f} s")
     return 0
 
 
-def _works() -> bool:
+def _ensure(packages: list[str]) -> None:
+    _check_machine()
+    with tempfile.TemporaryDirectory(prefix="dpvp-messages-") as folder:
+        tools, prefix = Path(folder) / "tools", Path(folder) / "prefix"
+        _install_tools(tools)
+        _mirror_environment(prefix)
+        for package in packages:
+            _build(package, tools, prefix, Path(folder) / package)
+    for package in packages:
+        _stamp(package).write_text(_content_hash(package), encoding="utf-8")
+        if not _works(package):
+            check = CHECK.format(package)
+            raise EnvironmentProblem(f'{package} is built, but cannot be used; try: {sys.executable} -c "{check}"')
+
+
+def _is_current(package: str) -> bool:
+    """Whether the package works and was not made here from something else (elsewhere, it is none of our business)."""
+    stamp = _stamp(package)
+    if not _works(package):
+        return False
+    return not stamp.parent.exists() or (stamp.is_file() and stamp.read_text("utf-8") == _content_hash(package))
+
+
+def _works(package: str) -> bool:
     """Whether a fresh Python imports the messages, from wherever, and they have the right fields."""
-    return subprocess.run([sys.executable, "-c", _CHECK], capture_output=True, check=False).returncode == 0
+    return (
+        subprocess.run([sys.executable, "-c", CHECK.format(package)], capture_output=True, check=False).returncode == 0
+    )
 
 
-def _stamped() -> str:
-    return _STAMP.read_text(encoding="utf-8") if _STAMP.is_file() else ""
+def _stamp(package: str) -> Path:
+    return Path(sys.prefix) / "share" / package / "built_from"
 
 
-def _content_hash() -> str:
+def _listed(packages: Iterable[str]) -> str:
+    return ", ".join(packages)
+
+
+def _content_hash(package: str) -> str:
     """Digest of everything the result depends on: the sources, this Python and the wheels it is built against."""
     digest = hashlib.sha256(sys.version.encode())
     for name in _WHEELS:
         digest.update(f"{name} {installed_version(name)}\n".encode())
-    for file in sorted(p for p in _SOURCE.rglob("*") if p.is_file()):
-        digest.update(file.relative_to(_SOURCE).as_posix().encode() + b"\0" + file.read_bytes())
+    source = _HERE / package
+    for file in sorted(p for p in source.rglob("*") if p.is_file()):
+        digest.update(file.relative_to(source).as_posix().encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()
 
 
@@ -83,9 +103,10 @@ def _check_machine() -> None:
         EnvironmentProblem: no ROS wheels, no compiler or no Python headers.
     """
     if installed_version("ros-rosidl-generator-py") is None:
+        apt = [f"ros-$ROS_DISTRO-{package.replace('_', '-')}" for package in INTERFACES]
         raise EnvironmentProblem(
             "the ROS wheels are not in this environment: install dpvp[ros], or on a ROS machine "
-            f"`apt install ros-$ROS_DISTRO-{_PACKAGE.replace('_', '-')}`"
+            f"`apt install {' '.join(apt)}`"
         )
     for variable, names in (("CC", ("cc", "gcc", "clang")), ("CXX", ("c++", "g++", "clang++"))):
         if not any(shutil.which(name) for name in (os.environ.get(variable, ""), *names) if name):
@@ -95,28 +116,25 @@ def _check_machine() -> None:
         raise EnvironmentProblem(f"{header} is missing; install Python's headers: apt install python3-dev")
 
 
-def _build(folder: Path) -> None:
-    tools, prefix = folder / "tools", folder / "prefix"
-    _install_tools(tools)
-    _mirror_environment(prefix)
+def _build(package: str, tools: Path, prefix: Path, folder: Path) -> None:
     environment = {
         **os.environ,
         "PYTHONPATH": str(tools),
         "PATH": f"{tools / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}",
         "AMENT_PREFIX_PATH": f"{tools}{os.pathsep}{prefix}",
     }
-    cmake, build = str(tools / "bin" / "cmake"), str(folder / "build")
+    cmake, build = str(tools / "bin" / "cmake"), str(folder)
     configure = [
-        cmake, "-G", "Ninja", "-S", str(_SOURCE), "-B", build,
+        cmake, "-G", "Ninja", "-S", str(_HERE / package), "-B", build,
         f"-DCMAKE_PREFIX_PATH={tools};{prefix}",
         f"-DCMAKE_INSTALL_PREFIX={sys.prefix}",
         f"-DPython3_EXECUTABLE={sys.executable}",
         "-DCMAKE_BUILD_TYPE=Release",
         "-DBUILD_TESTING=OFF",
     ]  # fmt: skip
-    _run("configuring", configure, environment)
-    _run("compiling", [cmake, "--build", build], environment)
-    _run("installing", [cmake, "--install", build], environment)
+    _run(f"configuring {package}", configure, environment)
+    _run(f"compiling {package}", [cmake, "--build", build], environment)
+    _run(f"installing {package}", [cmake, "--install", build], environment)
 
 
 def _install_tools(tools: Path) -> None:
@@ -132,7 +150,7 @@ def _mirror_environment(prefix: Path) -> None:
     prefix.mkdir()
     for name in ("lib", "include"):
         (prefix / name).symlink_to(here / name)
-    shutil.copytree(here / "share", prefix / "share", ignore=shutil.ignore_patterns(_PACKAGE, "dpvp"))
+    shutil.copytree(here / "share", prefix / "share", ignore=shutil.ignore_patterns(*INTERFACES, "dpvp"))
     for file in (prefix / "share").rglob("*.cmake"):
         text = file.read_text(encoding="utf-8")
         mended = _FOREIGN_PYTHON.sub(sysconfig.get_path("include"), _FOREIGN_NUMPY.sub(_numpy_include(), text))

@@ -1,0 +1,171 @@
+"""supervisor_node over real DDS, with a world and an mpc_node: the plant is taken away, and given back when told to."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+from diagnostic_msgs.msg import DiagnosticStatus
+from std_msgs.msg import Bool, String
+from std_srvs.srv import Trigger
+
+from dpvp.control.gate import Ruling
+from dpvp.control.states import LoopState, Reason
+from dpvp.ros.convert import ruling_of
+from dpvp.ros.local import LocalProcesses
+from dpvp.ros.messages import Control
+from dpvp.ros.node import COMMAND, LATCHED, STREAM
+from dpvp.scenario import load_scenario
+from rosgraph import Bench, control_for, graph
+
+pytestmark = pytest.mark.alone
+
+IDLE, HOLD, TRACK, FAULT = LoopState
+# a slow machine must not look like a fault: what is tested is not speed
+PATIENT = (
+    "planner.budget=1.0",
+    "loop={sensor_timeout: 0.5, plan_timeout: 2.0, solver_timeout: 5.0, supervisor_timeout: 1.0}",
+    "feedback={command_timeout: 1.0, damping_timeout: 4.0}",
+)
+
+
+@dataclass
+class Scene:
+    """World, supervisor and loop, and what a test hears of them."""
+
+    bench: Bench
+    processes: LocalProcesses
+    rulings: list[Ruling] = field(default_factory=list)
+    phases: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        node = self.bench.node
+        node.create_subscription(DiagnosticStatus, "supervisor_node/verdict", self._on_verdict, STREAM)
+        node.create_subscription(String, "world_node/phase", lambda m: self.phases.append(m.data), LATCHED)
+        self.estop = node.create_publisher(Bool, "estop", COMMAND)
+
+    def _on_verdict(self, message: DiagnosticStatus) -> None:
+        self.rulings.append(ruling_of(message))
+
+    def press(self, *, pressed: bool) -> None:
+        self.estop.publish(Bool(data=pressed))
+
+    def ask(self, name: str) -> tuple[bool, str]:
+        response = self.bench.call(Trigger, name, Trigger.Request())
+        return response.success, response.message
+
+    def is_so(self, ruling: LoopState, loop: LoopState, each: Callable[[], None] = lambda: None) -> bool:
+        """Wait until the supervisor allows `ruling` and the loop says that it is in state `loop`."""
+        return self.bench.until(
+            lambda: (
+                bool(self.rulings) and self.rulings[-1].state is ruling and self.bench.loop.get("state") == loop.name
+            ),
+            each,
+        )
+
+    def tracks(self) -> None:
+        """Bring the scene to where all is well."""
+        self.press(pressed=False)
+        if self.rulings and self.rulings[-1].state is FAULT:
+            assert self.bench.until(lambda: self.ask("supervisor_node/reset")[0])
+        assert self.is_so(TRACK, HOLD) or self.bench.loop.get("state") == "TRACK"
+        assert self.bench.until(lambda: self.ask("mpc_node/start")[0])
+        assert self.is_so(TRACK, TRACK), (self.rulings[-1], self.bench.loop)
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    scenario, folder = load_scenario("kuka_reach", PATIENT), tmp_path_factory.mktemp("trust")
+    nodes = ("world_node", "supervisor_node", "mpc_node")
+    with graph(scenario, folder, nodes, supervised=True, use_sim_time=True) as (bench, processes):
+        yield Scene(bench, processes)
+
+
+def test_the_emergency_stop_damps_until_it_is_released_and_reset(scene: Scene) -> None:
+    scene.tracks()
+    scene.press(pressed=True)
+    assert scene.is_so(FAULT, FAULT)
+    assert scene.bench.loop["reason"] == "ESTOP"
+    assert scene.bench.until(lambda: scene.phases[-1] == "DAMPING")
+    said = scene.ask("supervisor_node/reset")
+    assert said == (False, "it stays a fault (emergency stop): emergency stop")
+    done, why = scene.ask("mpc_node/start")
+    assert not done
+    assert "call supervisor_node/reset" in why
+    scene.press(pressed=False)
+    scene.bench.spin(0.3)
+    assert scene.rulings[-1].state is FAULT  # released is not reset
+    del scene.phases[:]
+    assert scene.ask("supervisor_node/reset")[0]
+    assert scene.is_so(TRACK, HOLD)  # and tracks only when it is asked to
+    assert scene.bench.until(lambda: scene.phases[-3:] == ["PD", "BLEND", "FEEDBACK"]), scene.phases
+    scene.tracks()
+
+
+def test_commands_that_nobody_may_send_stop_the_robot_when_they_come_again(scene: Scene) -> None:
+    scene.tracks()
+    bench = scene.bench
+    wrong = control_for(bench.scenario, 0.0)
+    wrong.feedforward.data = [float("nan")] * 7
+
+    def send() -> None:
+        bench.control.publish(wrong)
+        bench.spin(0.02)
+
+    assert scene.is_so(FAULT, FAULT, send)
+    assert scene.rulings[-1].reason is Reason.TOO_OFTEN
+    assert "NaN" in scene.rulings[-1].detail
+
+
+def test_a_loop_that_stops_is_held_and_then_taken_off(scene: Scene) -> None:
+    scene.tracks()
+    pid, bench = scene.processes.pid("mpc_node"), scene.bench
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        assert bench.until(lambda: scene.rulings[-1].reason is Reason.COMMANDS_STOPPED)
+        del bench.controls[:]
+        assert bench.until(lambda: any(c.header.frame_id == "supervisor_node" for c in bench.controls))
+        assert bench.until(lambda: scene.rulings[-1].reason is Reason.COMMANDS_LOST)
+        assert bench.until(lambda: scene.phases[-1] == "DAMPING")
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert scene.is_so(FAULT, FAULT)
+    scene.tracks()
+
+
+def test_without_its_supervisor_the_loop_holds(scene: Scene) -> None:
+    scene.tracks()
+    pid = scene.processes.pid("supervisor_node")
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        assert scene.bench.until(lambda: scene.bench.loop.get("reason") == "SUPERVISOR_LOST")
+        assert scene.bench.loop["state"] == "HOLD"
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert scene.bench.until(lambda: scene.bench.loop.get("state") == "TRACK"), scene.rulings[-1]
+
+
+def test_in_the_shadow_nothing_is_commanded(tmp_path: Path) -> None:
+    """Plans are made and said, and the plant goes on holding itself: neither loop nor supervisor touches it."""
+    scenario, nodes = load_scenario("kuka_reach", PATIENT), ("world_node", "supervisor_node", "mpc_node")
+    with graph(scenario, tmp_path, nodes, supervised=True, shadow=True, use_sim_time=True) as (bench, _):
+        shadows: list[Control] = []
+        bench.node.create_subscription(Control, "mpc_node/shadow_control", shadows.append, STREAM)
+        assert bench.until(lambda: bench.loop.get("state") == "HOLD"), bench.loop
+        assert bench.call(Trigger, "mpc_node/start", Trigger.Request()).success
+        assert bench.until(lambda: bench.loop.get("state") == "TRACK" and len(shadows) > 20), bench.loop
+        bench.spin(1.5)
+        assert not bench.controls
+        assert "shadow" in bench.loop
+        assert bench.world["phase"] == "PD"
+        assert np.abs(np.array(bench.joints[-1].position) - scenario.robot.nominal).max() < 0.01
+        moves = [
+            np.abs(message.feedforward.data - scenario.robot.gravity(scenario.robot.nominal)).max()
+            for message in shadows
+        ]
+        assert max(moves) > 1.0  # Nm: it would have moved the arm
