@@ -20,6 +20,8 @@ from dpvp.planning.trajectory_guess import TrajectoryGuess
 from dpvp.scenario import GuessName, Scenario
 from dpvp.tasks.ocp import Ocp
 
+LEARNED = PolicyGuess.name, TrajectoryGuess.name
+
 
 @dataclass(frozen=True)
 class Planning:
@@ -51,7 +53,7 @@ class Planning:
         goal = self.planner.ocp.later(goal, t)
         if self.value is not None:
             self.value.drop(dropped=plain)
-        sources = tuple(source for source in self.sources if not plain or source.name != PolicyGuess.name)
+        sources = tuple(source for source in self.sources if not plain or source.name not in LEARNED)
         guess = best_guess(sources or (HoldGuess(),), self.planner.ocp, x, goal, t, previous)
         spent = watch.split()
         rest = Budget(self.budget.iterations, self.budget.seconds - spent)

@@ -29,7 +29,7 @@ from dpvp.tasks.walk import WalkTask
 from dpvp.worlds.mujoco import MujocoWorld
 
 PUSH = 0.2  # s
-SHORTLY = 0.1  # s after an event that states are still told to come from it
+SHORTLY = 0.2  # s after an event that states are still told to come from it
 FALLEN = 0.5  # of its height, or of the cosine of its tilt, where a robot has fallen
 STILL, STRAIGHT = 0.2, 0.3  # shares of the commands that are to stand, and to go forwards only
 
@@ -105,7 +105,7 @@ class Outings:
             t, x = number / self._rates.plan, self._read()
             if self._fallen(x):
                 return
-            goal = self.task.commanded(goal, events.commands[int(t >= events.change)], x, t)
+            goal = self.task.towards(goal, events.commands[int(t >= events.change)], x, t, 1.0 / self._rates.plan)
             plan = None if number in events.lost else plan
             yield Moment(t, x, goal, plan, self._since(number, t, events))
             plan = (self._planning if plan else self._first).plan(x, goal, t, plan)
