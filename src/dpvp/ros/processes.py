@@ -203,7 +203,7 @@ def _supervisor(scenario: Scenario, bringup: Bringup, plant: str) -> tuple[Proce
         "use_sim_time": bringup.use_sim_time,
     }
     if plant == "ros2_control":
-        names = succession(controller_groups(_controller_files(scenario, bringup), scenario.robot, bringup.mode))
+        names = succession(_controller_files(scenario, bringup))
         parameters |= {"chain": list(names.chain), "fallbacks": list(names.fallbacks)}
     node = ("supervisor_node", "dpvp", "supervisor_node", parameters)
     return (ProcessSpec(*node, remappings=_state(scenario), environment=_ENVIRONMENT, required=True),)
