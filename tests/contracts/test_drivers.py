@@ -9,16 +9,10 @@ import numpy as np
 import pytest
 
 from dpvp.config import read_yaml
-from dpvp.description import Mode, robot_names, robot_urdf
+from dpvp.description import Mode, robot_urdf
 from dpvp.errors import ConfigError
 from dpvp.robot import Robot, load_robot
 from dpvp.ros.controllers import Succession, controller_groups, succession
-
-
-@pytest.fixture(scope="module", params=robot_names())
-def robot(request: pytest.FixtureRequest) -> Robot:
-    """One robot after the other."""
-    return load_robot(request.param)
 
 
 def hardware(name: str, **xacro_args: str) -> ET.Element:

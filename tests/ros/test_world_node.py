@@ -20,6 +20,8 @@ from dpvp.ros.messages import Control, Sensor
 from dpvp.scenario import load_scenario
 from rosgraph import Bench, control_for, graph
 
+pytestmark = pytest.mark.alone
+
 BEST_EFFORT = QoSProfile(depth=50, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 

@@ -65,6 +65,11 @@ class LocalProcesses:
         """Return the process id of a process."""
         return self._processes[name].pid
 
+    @property
+    def pids(self) -> dict[str, int]:
+        """Process ids of all that were started, by name."""
+        return {name: process.pid for name, process in self._processes.items()}
+
     def close(self) -> None:
         """End all processes at once: SIGINT, then SIGTERM, then SIGKILL."""
         waiting = list(self._processes.values())
@@ -83,6 +88,7 @@ class LocalProcesses:
 def _start(spec: ProcessSpec, log: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", f"dpvp.ros.{spec.executable}", *spec.arguments, "--ros-args"]
     command += ["-r", f"__node:={spec.name}"]
+    command += ["--enclave", spec.enclave] if spec.enclave else []
     command += _parameter_arguments(spec.parameters)
     for source, target in spec.remappings:
         command += ["-r", f"{source}:={target}"]
