@@ -55,11 +55,7 @@ class Rights:
     call: tuple[str, ...] = ()
 
 
-EVERY_NODE = Rights(
-    publish=("rosout", "/parameter_events"),
-    subscribe=("/clock", "/parameter_events"),
-    serve=("~/get_type_description",),
-)
+EVERY_NODE = Rights(publish=("rosout", "/parameter_events"), subscribe=("/clock",), serve=("~/get_type_description",))
 RIGHTS: Mapping[str, Rights] = {
     "mpc_node": Rights(
         publish=(
