@@ -26,7 +26,7 @@ INTERFACES := $(shell find src/dpvp/ros/interfaces -type f -not -name '*.pyc' 2>
 RUN := env OMP_NUM_THREADS=1 ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST
 
 .DEFAULT_GOAL := help
-.PHONY: help venv msgs train-venv demo test test-slow check format bench bench-robots fuzz bench-dpvp artifacts videos clean
+.PHONY: help venv msgs train-venv demo test test-slow check format bench bench-realtime bench-robots bench-dpvp fuzz artifacts videos clean
 .DELETE_ON_ERROR:
 
 help: ## print this list
@@ -43,11 +43,11 @@ demo: msgs ## the arm reaches for goals in MuJoCo, planned and controlled throug
 	@$(RUN) $(BIN)/dpvp demo $(SCENARIO)
 
 # file by file, as what a file needs is often dear to make; what takes longest comes first
-test: msgs train-venv ## all tests: two files at a time, then those over ROS one by one
+test: msgs train-venv ## all tests: two files at a time, then those of nodes in real time one by one
 	@status=0; \
-	$(RUN) $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow" $(PYTEST_ARGS) \
-	  tests/closed_loop tests/training tests/unit tests/contracts || status=1; \
-	$(RUN) $(BIN)/python -m pytest $(PYTEST_ARGS) tests/ros || status=1; \
+	$(RUN) $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not alone" $(PYTEST_ARGS) \
+	  tests/ros tests/closed_loop tests/training tests/unit tests/contracts || status=1; \
+	$(RUN) $(BIN)/python -m pytest -m alone $(PYTEST_ARGS) tests/ros || status=1; \
 	exit $$status
 
 test-slow: msgs train-venv ## the tests that take minutes: whole training runs, killed and resumed, the cluster
@@ -68,6 +68,9 @@ format: venv ## let ruff rewrite the sources
 
 bench: msgs ## measure planners, horizons, guesses and rates (BENCH_ARGS=--quick: the short form)
 	@$(RUN) $(BIN)/dpvp bench $(SCENARIO) $(BENCH_ARGS)
+
+bench-realtime: msgs ## what --realtime is worth on this machine, alone and beside other work: docs/bench (four minutes)
+	@$(RUN) $(BIN)/python -m dpvp.bench.realtime
 
 bench-robots: msgs ## every scenario at its rates through all nodes, and what walks can take: docs/bench (an hour)
 	@$(RUN) $(BIN)/python -m dpvp.bench.robots --json docs/bench/robots.json

@@ -13,8 +13,10 @@ from rclpy.serialization import serialize_message
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
 
+from dpvp.planning.solved import Solved, to_sections
 from dpvp.record.mcap import McapRecorder
 from dpvp.ros.convert import goal_message, stamp_of
+from dpvp.ros.solved_topic import sections_message
 from dpvp.scenario import Scenario
 
 T0 = 1_790_000_000.0  # s since 1970, when they begin
@@ -38,13 +40,13 @@ class Recording:
     def goal(self, numbers: ArrayLike) -> None:
         goal = np.array(numbers, dtype=np.float64)
         if self._scenario is None:
-            self._write("/mpc_node/active_goal", Float64MultiArray(data=goal))
+            self.write("/mpc_node/active_goal", Float64MultiArray(data=goal))
         else:
             message = goal_message(goal, self._scenario.task, self._scenario.robot.base, stamp_of(0.0))
-            self._write("/mpc_node/active_goal", message)
+            self.write("/mpc_node/active_goal", message)
 
     def joints(self, t: float, q: ArrayLike, v: ArrayLike, names: Sequence[str] = ()) -> None:
-        self._write("/joint_states", self._joints(t, q, v, names))
+        self.write("/joint_states", self._joints(t, q, v, names))
 
     def sensor(self, t: float, q: ArrayLike, v: ArrayLike, names: Sequence[str]) -> None:
         """`q` with the pose of the base; joints are sent in the opposite order."""
@@ -53,7 +55,10 @@ class Recording:
         message.header.stamp = message.joint_state.header.stamp
         position, turn = message.base_pose.position, message.base_pose.orientation
         position.x, position.y, position.z, turn.x, turn.y, turn.z, turn.w = map(float, numbers[:7])
-        self._write("/estimator_node/sensor", message)
+        self.write("/estimator_node/sensor", message)
+
+    def solved(self, solved: Solved) -> None:
+        self.write("/mpc_node/solved", sections_message(to_sections(solved)))
 
     def _joints(self, t: float, q: ArrayLike, v: ArrayLike, names: Sequence[str]) -> JointState:
         known = self._scenario.robot.joint_names if self._scenario else ()
@@ -61,7 +66,7 @@ class Recording:
         message.header.stamp = stamp_of(t)
         return message
 
-    def _write(self, topic: str, message: object) -> None:
+    def write(self, topic: str, message: object) -> None:
         package = type(message).__module__.partition(".")[0]
         self._recorder.add_topic(topic, f"{package}/msg/{type(message).__name__}")
         self._recorder.write(topic, serialize_message(message), T0 + 0.01 * self._count)

@@ -11,20 +11,30 @@ import enum
 import functools
 import math
 import os
-import resource
 import subprocess
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 
+from dpvp import kernel
 from dpvp.errors import EnvironmentProblem
 from dpvp.interfaces import CHECK, INTERFACES, how_to_get, interface_problem
 from dpvp.pins import SOLVER_PACKAGES, install_command, installed_version, pinned_versions, solver_shadow
+from dpvp.realtime import GROUP, LIMITS, RANKS, highest_priority, lockable_memory
 
 _PYTHONS = ((3, 10), (3, 12))
-_PRIORITY = 40  # for the planner; the controller manager takes 50 and more
 _CORES = 4  # planner, world or driver, controller, everything else
 _PROBE_SECONDS = 120.0
+_KERNEL = "boot a PREEMPT_RT kernel for hardware (linux-image-rt of Debian, Ubuntu Pro's real-time kernel)"
+_FEW_CORES = "expect later plans under load"
+_SPARE = 6  # cores with which two can be kept for solver and plant
+_ISOLATE = (
+    f"two, of {_SPARE} or more",
+    "boot with isolcpus=N,M nohz_full=N,M: then only solver and plant use these cores",
+)
+_GOVERNOR = ("performance", "cpupower frequency-set -g performance")
+_SHARE = "sysctl kernel.sched_rt_runtime_us=950000: real-time processes run, and one that spins leaves a way in"
+_SLOW_CLOCKS = ("hpet", "acpi_pm", "jiffies", "refined-jiffies")
+_CLOCK = "boot with clocksource=tsc tsc=reliable if the processor's is good: others cost microseconds a look"
 
 # Builds every residual that the tasks use, and lets each compute once: a wrong pin raises or crashes here.
 _RESIDUALS_PROBE = """
@@ -179,33 +189,23 @@ def _interface(package: str) -> Finding:
 
 def _real_time() -> list[Finding]:
     """What a control loop on hardware wants; simulation works without, so nothing here is a failure."""
-    limits = "'<user> - rtprio 98' and '<user> - memlock unlimited' in /etc/security/limits.d/dpvp.conf; log in again"
-    priority, memory = _limit(resource.RLIMIT_RTPRIO), _limit(resource.RLIMIT_MEMLOCK)
-    cores, governor = len(os.sched_getaffinity(0)), _governor()
-    steady = governor in ("performance", "not adjustable")
+    priority, memory = highest_priority(), lockable_memory()
+    wanted, cores, isolated = max(RANKS.values()), len(os.sched_getaffinity(0)), kernel.isolated_cores()
+    share, budget, swap = kernel.real_time_share(), kernel.group_budget(), kernel.swap_areas()
+    governor, clock, model = kernel.governor(), kernel.clock_source(), kernel.preemption()
     advice = functools.partial(_judge, bad=Level.WARNING)
     return [
-        advice("real-time priority", priority >= _PRIORITY, f"{priority:g}", f"{_PRIORITY} or more", limits),
-        advice("locked memory, MiB", math.isinf(memory), f"{memory / 2**20:g}", "inf", limits),
-        advice("kernel", _is_real_time(), os.uname().release, "PREEMPT_RT", "boot a PREEMPT_RT kernel for hardware"),
-        advice("processor cores", cores >= _CORES, str(cores), f"{_CORES} or more", "expect later plans under load"),
-        advice("frequency governor", steady, governor, "performance", "cpupower frequency-set -g performance"),
+        advice("real-time priority", priority >= wanted, f"{priority:g}", f"{wanted} or more", LIMITS),
+        advice("locked memory, MiB", math.isinf(memory), f"{memory / 2**20:g}", "inf", LIMITS),
+        advice("kernel", kernel.is_real_time(), f"{os.uname().release}, preemption {model}", "PREEMPT_RT", _KERNEL),
+        advice("processor cores", cores + len(isolated) >= _CORES, str(cores), f"{_CORES} or more", _FEW_CORES),
+        advice("isolated cores", bool(isolated) or cores < _SPARE, str(sorted(isolated)), *_ISOLATE),
+        advice("frequency governor", governor in ("performance", ""), governor or "not adjustable", *_GOVERNOR),
+        advice("swap", not swap, ", ".join(swap) or "none", "none", "swapoff -a; locked memory is not swapped"),
+        advice("real-time share", 0.0 < share < 1.0, f"{share:.0%} of a core", "less than 100 %, not 0", _SHARE),
+        advice("real-time cgroup", budget != 0, "no accounts" if budget is None else f"{budget} us", "not 0", GROUP),
+        advice("clock source", clock not in _SLOW_CLOCKS, clock or "unknown", "tsc or another fast one", _CLOCK),
     ]
-
-
-def _limit(which: int) -> float:
-    soft = resource.getrlimit(which)[0]
-    return math.inf if soft == resource.RLIM_INFINITY else float(soft)
-
-
-def _is_real_time() -> bool:
-    flag = Path("/sys/kernel/realtime")
-    return "PREEMPT_RT" in os.uname().version or (flag.is_file() and flag.read_text().strip() == "1")
-
-
-def _governor() -> str:
-    file = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
-    return file.read_text().strip() if file.is_file() else "not adjustable"
 
 
 def _probe(code: str) -> str:

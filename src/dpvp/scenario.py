@@ -129,6 +129,11 @@ class SafetyConfig(Config):
         200.0, gt=0, description="commanded torque changes by no more, in shares of the limit per second"
     )
     gain: float = Field(20.0, gt=0, description="gains beyond so many times the hold gains are refused")
+    drive: float = Field(
+        3.0,
+        gt=0,
+        description="commands that ask for so many times a joint's torque in the direction of its motion are refused",
+    )
     velocity: float = Field(1.05, gt=0, description="share of a joint's velocity limit beyond which the robot holds")
     effort: float = Field(1.05, gt=0, description="share of a joint's measured torque beyond which the robot holds")
     position: Seconds = Field(0.02, description="rad that a joint may be beyond its range before the robot holds")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -92,6 +93,11 @@ class Laboratory:
         # as many iterations as are allowed, whatever they take: the same on every machine
         self._planning = replace(build_planning(scenario), budget=Budget(planner.iterations))
 
+    @functools.cached_property
+    def published(self) -> Run:
+        """From the nominal posture to the published target; several tests look at this one run."""
+        return self.run(np.array(self.scenario.goal), self.robot.at_rest())
+
     def run(self, goal: Array, start: Array, *, change: Change | None = None, push: Change | None = None) -> Run:
         """Reach from `start` (nx,); `change` alters the plant beforehand, `push` acts on it from 0.8 s to 0.9 s."""
         rates, feedback = self.scenario.config.rates, self.scenario.config.feedback
@@ -154,8 +160,8 @@ def scaled(factor: float, *bodies: str) -> Change:
     return change
 
 
-def test_the_published_target(laboratory: Laboratory, task: Task, robot: Robot, at_rest: Array, goal: Array) -> None:
-    run = laboratory.run(goal, at_rest)
+def test_the_published_target(laboratory: Laboratory, task: Task, robot: Robot, goal: Array) -> None:
+    run = laboratory.published
     run.assert_reached(task, goal)
     run.assert_within_limits(robot)
     assert run.loop.counters.rejected == Counter()
@@ -163,15 +169,15 @@ def test_the_published_target(laboratory: Laboratory, task: Task, robot: Robot, 
     assert np.max(np.abs(np.diff(run.efforts, axis=0)) / robot.limits.effort) < 0.05
 
 
-def test_how_the_published_target_is_reached_unlearned(unlearned: Laboratory, at_rest: Array, goal: Array) -> None:
-    run = unlearned.run(goal, at_rest)
+def test_how_the_published_target_is_reached_unlearned(unlearned: Laboratory) -> None:
+    run = unlearned.published
     assert run.reached_at is not None
     assert run.reached_at < 4.0
     assert run.loop.counters.guesses["shift"] > 0.9 * run.loop.counters.plans
 
 
-def test_how_the_published_target_is_reached_learned(learned: Laboratory, at_rest: Array, goal: Array) -> None:
-    run = learned.run(goal, at_rest)
+def test_how_the_published_target_is_reached_learned(learned: Laboratory) -> None:
+    run = learned.published
     assert run.reached_at is not None
     assert run.reached_at < 6.0
     counters = run.loop.counters
@@ -180,7 +186,7 @@ def test_how_the_published_target_is_reached_learned(learned: Laboratory, at_res
     assert counters.guesses["hold"] < 0.1 * counters.plans
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_from_anywhere_in_the_box(laboratory: Laboratory, task: Task, robot: Robot, goal: Array, seed: int) -> None:
     run = laboratory.run(goal, task.sample_start(np.random.default_rng(seed)))
     run.assert_reached(task, goal)
@@ -188,7 +194,7 @@ def test_from_anywhere_in_the_box(laboratory: Laboratory, task: Task, robot: Rob
     assert run.loop.counters.rejected.total() < 0.05 * run.loop.counters.plans
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_to_anywhere_within_reach(laboratory: Laboratory, task: Task, robot: Robot, at_rest: Array, seed: int) -> None:
     goal = task.sample_goal(np.random.default_rng(seed))
     run = laboratory.run(goal, at_rest)
@@ -235,7 +241,7 @@ def test_a_push_on_the_way(laboratory: Laboratory, task: Task, robot: Robot, at_
         ball = mujoco.mj_name2id(world.model, mujoco.mjtObj.mjOBJ_BODY, "contact")
         world.data.xfrc_applied[ball, :3] = [0.0, 0.0, 40.0]
 
-    calm, pushed = laboratory.run(goal, at_rest), laboratory.run(goal, at_rest, push=push)
+    calm, pushed = laboratory.published, laboratory.run(goal, at_rest, push=push)
     pushed.assert_reached(task, goal)
     n = min(len(calm.xs), len(pushed.xs))
     assert np.abs(calm.xs[:n] - pushed.xs[:n]).max() > 0.1  # it was felt

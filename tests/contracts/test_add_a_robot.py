@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +31,9 @@ from dpvp.robot import Robot, load_robot
 from dpvp.ros.launching import launch_arguments
 from dpvp.ros.processes import Bringup, bringup_processes
 from dpvp.scenario import Scenario, load_scenario
-from guide import GUIDE, blocks, follow, parts
+from guide import GUIDE, blocks, follow, parts, skip_without_meshes
 
-try:
-    version("example-robot-data-loaders")
-except PackageNotFoundError:  # crocoddyl asks for it
-    pytest.skip("example-robot-data is not installed", allow_module_level=True)
+skip_without_meshes()
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pytest
@@ -15,11 +14,9 @@ from dpvp.errors import ConfigError, ModelMismatchError
 from dpvp.robot import load_robot
 from dpvp.scenario import load_scenario
 from dpvp.worlds.scene import check_scene, scene_xml
+from guide import skip_without_meshes
 
-try:
-    version("example-robot-data-loaders")
-except PackageNotFoundError:  # crocoddyl asks for it
-    pytest.skip("example-robot-data is not installed", allow_module_level=True)
+skip_without_meshes()
 
 
 @pytest.fixture

@@ -9,16 +9,10 @@ import numpy as np
 import pytest
 
 from dpvp.config import read_yaml
-from dpvp.description import Mode, robot_names, robot_urdf
+from dpvp.description import Mode, robot_urdf
 from dpvp.errors import ConfigError
 from dpvp.robot import Robot, load_robot
-from dpvp.ros.controllers import controller_groups
-
-
-@pytest.fixture(scope="module", params=robot_names())
-def robot(request: pytest.FixtureRequest) -> Robot:
-    """One robot after the other."""
-    return load_robot(request.param)
+from dpvp.ros.controllers import Succession, controller_groups, succession
 
 
 def hardware(name: str, **xacro_args: str) -> ET.Element:
@@ -51,6 +45,12 @@ class TestEveryRobot:
         overlay = [robot.folder / "controllers.hardware.yaml"] if mode == "hardware" else []
         groups = controller_groups([robot.folder / "controllers.yaml", *overlay], robot, mode)
         assert [group.name for group in groups] == ["spawn_broadcasters", "spawn_fallback", "spawn_feedback"]
+
+    @pytest.mark.parametrize("mode", get_args(Mode))
+    def test_what_damps_takes_over_from_the_law_and_what_feeds_it(self, robot: Robot, mode: Mode) -> None:
+        """And from nothing else: a driver that wants to know where the arm is goes on being told."""
+        overlay = [robot.folder / "controllers.hardware.yaml"] if mode == "hardware" else []
+        assert succession([robot.folder / "controllers.yaml", *overlay]) == Succession()
 
 
 class TestLeg2r:

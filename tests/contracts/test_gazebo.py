@@ -19,29 +19,16 @@ import pinocchio
 import pytest
 
 from dpvp.config import share_directory
-from dpvp.description import read_description, robot_folder, robot_names, robot_urdf
+from dpvp.description import robot_urdf
 from dpvp.robot import Robot, load_robot
 from dpvp.ros.controllers import GAZEBO_STEPS
 from dpvp.ros.processes import Bringup, bringup_processes
 from dpvp.scenario import load_scenario
 
 WORLD = share_directory() / "config" / "gazebo" / "world.sdf"
-WALKERS = [name for name in robot_names() if read_description(robot_folder(name)).floating]
 ROS2_CONTROL = ("gz_ros2_control-system", "gz_ros2_control::GazeboSimROS2ControlPlugin")
 ROUNDED = 1e-9
 Convert = Callable[[Robot], ET.Element]
-
-
-@pytest.fixture(scope="module", params=robot_names())
-def robot(request: pytest.FixtureRequest) -> Robot:
-    """One robot after the other."""
-    return load_robot(request.param)
-
-
-@pytest.fixture(scope="module", params=WALKERS)
-def walker(request: pytest.FixtureRequest) -> Robot:
-    """One robot that stands on feet after the other."""
-    return load_robot(request.param)
 
 
 @pytest.fixture(scope="module")

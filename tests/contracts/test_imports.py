@@ -21,8 +21,20 @@ else:
 PYPROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
 PACKAGE, TRAINING = Path(dpvp.__file__).parent, Path(dpvp_training.__file__).parent
 OF_ROS = ["rclpy", "linear_feedback_controller_msgs", "sensor_msgs"]
+VIEWERS = ["imageio", "networkx", "scipy", "trimesh", "viser"]
 # what takes long to load and is allowed
-LOADED = ["crocoddyl", "matplotlib", "mim_solvers", "mujoco", "numpy", "onnxruntime", "pinocchio", "pydantic"]
+LOADED = ["crocoddyl", "matplotlib.figure", "mcap_ros2.decoder", "mim_solvers", "mujoco", "numpy", "onnxruntime"]
+LOADED += [
+    "packaging.version",
+    "pinocchio",
+    "pydantic",
+    "rich.progress",
+    "rich.table",
+    "tyro",
+    "viser",
+    "xacro",
+    "yaml",
+]
 
 # One Python that loads the packages named in its first argument, but nothing of dpvp; for each module of the third it
 # forks a child that imports it and answers with the packages of the second that came along, or with the error.
@@ -93,3 +105,11 @@ def answers() -> dict[str, Any]:
 @pytest.mark.parametrize("module", [*modules(), *modules(TRAINING)])
 def test_module_loads_neither_rclpy_nor_without_need_torch(module: str, answers: dict[str, Any]) -> None:
     assert answers[module] == [], f"importing {module}: {answers[module]}"
+
+
+def test_crocoddyl_comes_without_the_viewers_of_pinocchio() -> None:
+    """They take ten times as long to load as crocoddyl itself, in every process; who asks for them still gets them."""
+    answers = load(["dpvp.scenario", "dpvp.planning.build", "dpvp_training.envs.system"], [], ["crocoddyl", *VIEWERS])
+    assert set(map(tuple, answers.values())) == {("crocoddyl",)}
+    whole = "import dpvp.scenario, pinocchio.visualize as v; assert v.viser_visualizer.import_viser_succeed"
+    subprocess.run([sys.executable, "-c", whole], check=True, timeout=300)

@@ -11,7 +11,7 @@ import pinocchio
 import pytest
 import yaml
 
-from dpvp.description import RobotConfig, read_description, robot_folder, robot_names, robot_urdf
+from dpvp.description import RobotConfig, robot_urdf
 from dpvp.robot import Robot, load_robot
 from dpvp.worlds.mujoco import MujocoWorld
 
@@ -21,25 +21,6 @@ MODES = {
     "gazebo": "gz_ros2_control/GazeboSimSystem",
     "topic": "joint_state_topic_hardware_interface/JointStateTopicSystem",
 }
-FLOATING = [name for name in robot_names() if read_description(robot_folder(name)).floating]
-
-
-@pytest.fixture(scope="module", params=robot_names())
-def robot(request: pytest.FixtureRequest) -> Robot:
-    """One robot after the other."""
-    return load_robot(request.param)
-
-
-@pytest.fixture(scope="module", params=[name for name in robot_names() if name not in FLOATING])
-def arm(request: pytest.FixtureRequest) -> Robot:
-    """One robot that is fixed to the ground after the other."""
-    return load_robot(request.param)
-
-
-@pytest.fixture(scope="module", params=FLOATING)
-def walker(request: pytest.FixtureRequest) -> Robot:
-    """One robot that stands on feet after the other."""
-    return load_robot(request.param)
 
 
 @pytest.fixture(scope="module")

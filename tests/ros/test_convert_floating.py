@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from diagnostic_msgs.msg import KeyValue
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dpvp.control.gate import Ruling
 from dpvp.control.onboard import joint_columns
+from dpvp.control.states import LoopState, Reason
 from dpvp.errors import MessageError
 from dpvp.plan import Command
 from dpvp.robot import Robot, load_robot
-from dpvp.ros.convert import command_of, control_message, fill_pose, fill_twist, sensor_message, stamp_of, state_of
+from dpvp.ros.convert import (
+    command_of,
+    control_message,
+    fill_pose,
+    fill_twist,
+    ruling_message,
+    ruling_of,
+    sensor_message,
+    stamp_of,
+    state_of,
+)
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -56,3 +69,21 @@ def test_states_carry_the_base(go2: Robot, seed: int) -> None:
     message.joint_state.position = q[-11:]
     with pytest.raises(MessageError, match="11 positions and 12 velocities: go2 needs 12 of each"):
         state_of(go2, message)
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+def test_rulings_come_back_as_they_were(reason: Reason) -> None:
+    for state in LoopState:
+        ruling = Ruling(state, reason, "lbr_A1 1.2 of its limit")
+        message = ruling_message(ruling, "supervisor_node: verdict", "iiwa14", {"count_estop": "1"})
+        assert ruling_of(message) == ruling
+        assert message.message.startswith(state.name)
+
+
+@pytest.mark.parametrize(("key", "value"), [("state", "FLYING"), ("reason", "NO_IDEA"), ("reason", None)])
+def test_a_ruling_that_nobody_knows_is_not_taken_for_permission(key: str, value: str | None) -> None:
+    message = ruling_message(Ruling(), "supervisor_node: verdict", "iiwa14", {})
+    kept = [item for item in message.values if item.key != key]
+    message.values = kept if value is None else [*kept, KeyValue(key=key, value=value)]
+    with pytest.raises(MessageError, match="is no state, no reason or missing"):
+        ruling_of(message)

@@ -28,6 +28,8 @@ from dpvp.ros.processes import ProcessSpec
 from rosgraph import PATIENCE, Peer, processes
 from walker import Trot, Truth, trot
 
+pytestmark = pytest.mark.alone
+
 PERIOD, IMPATIENCE = 0.01, 0.2  # s between two measurements, and for which the answer to one is waited for
 GAIT = Trot(stand=0.5, period=0.25)
 BEST_EFFORT = QoSProfile(depth=50, reliability=ReliabilityPolicy.BEST_EFFORT)

@@ -23,6 +23,8 @@ from dpvp.ros.messages import Control, Sensor
 from dpvp.scenario import load_scenario
 from rosgraph import Bench, FakePlant, graph
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Bench, FakePlant, LocalProcesses, Path]]:

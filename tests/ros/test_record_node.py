@@ -23,7 +23,7 @@ from mcap.reader import make_reader
 from rclpy.experimental.events_executor import EventsExecutor
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Float64
+from std_msgs.msg import Bool, Float64, Float64MultiArray, String
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
@@ -31,15 +31,18 @@ from dpvp.config import share_directory
 from dpvp.record.mcap import read_messages
 from dpvp.record.report import write_report
 from dpvp.ros.messages import Control
-from dpvp.ros.node import COMMAND, LATCHED, STREAM
+from dpvp.ros.node import COMMAND, COMPLETE, LATCHED, STREAM
 from dpvp.ros.view_node import ViewNode
 from dpvp.scenario import load_scenario
 
+pytestmark = pytest.mark.alone
+
 DOMAIN = 40 + os.getpid() % 30
 RATE = 100.0  # Hz
-LATCHED_TOPICS = {"/mpc_node/active_goal", "/robot_description"}
+LATCHED_TOPICS = {"/mpc_node/active_goal", "/robot_description", "/world_node/phase", "/estop"}
 ALL_TOPICS = LATCHED_TOPICS | {
     *("/control", "/joint_states", "/mpc_node/plan", "/mpc_node/plan_ms", "/world_node/state_age_ms", "/diagnostics"),
+    *("/mpc_node/solved", "/mpc_node/shadow_control", "/supervisor_node/verdict"),
 }
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 
@@ -67,12 +70,19 @@ class Plant:
             "world_node/state_age_ms": (Float64, STREAM),
             "/diagnostics": (DiagnosticArray, COMMAND),
             "mpc_node/active_goal": (PoseStamped, LATCHED),
+            "mpc_node/solved": (Float64MultiArray, COMPLETE),
+            "mpc_node/shadow_control": (Control, STREAM),
+            "supervisor_node/verdict": (DiagnosticStatus, STREAM),
+            "world_node/phase": (String, LATCHED),
+            "estop": (Bool, LATCHED),
         }
         self.out = {topic: self.node.create_publisher(kind, topic, qos) for topic, (kind, qos) in kinds.items()}
         goal = PoseStamped()
         point = self.robot.frame_position(self.q)
         goal.pose.position.x, goal.pose.position.y, goal.pose.position.z = map(float, point)
         self.out["mpc_node/active_goal"].publish(goal)  # before anyone listens
+        self.out["world_node/phase"].publish(String(data="FEEDBACK"))
+        self.out["estop"].publish(Bool())
         self.count = 0
 
     def wait_for_recorder(self) -> None:
@@ -102,6 +112,9 @@ class Plant:
         control = Control()
         control.feedforward.data, control.feedback_gain.data = np.full(7, float(k)), np.ones(98)
         out["control"].publish(control)
+        out["mpc_node/shadow_control"].publish(control)
+        out["mpc_node/solved"].publish(Float64MultiArray(data=[float(k)]))
+        out["supervisor_node/verdict"].publish(DiagnosticStatus(message="all is well"))
         out["mpc_node/plan_ms"].publish(Float64(data=4.0))
         out["world_node/state_age_ms"].publish(Float64(data=6.0))
         if k % 10 == 0:
@@ -153,7 +166,8 @@ def test_an_ended_run_is_complete(
     counts = {topic: len(messages) for topic, messages in found.items()}
     for topic in ("/control", "/joint_states", "/mpc_node/plan_ms", "/world_node/state_age_ms"):
         assert counts[topic] >= 190  # best effort: a few may be lost on a busy machine
-    assert counts["/mpc_node/active_goal"] == 1
+    assert {counts[topic] for topic in LATCHED_TOPICS} == {1}
+    assert [message.data[0] for _, message in found["/mpc_node/solved"]] == list(range(200))  # every one, in order
     assert counts["/mpc_node/plan"] >= 18
     assert '<robot name="iiwa14"' in found["/robot_description"][0][1].data
     with (run / "run.mcap").open("rb") as stream:

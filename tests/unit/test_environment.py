@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dpvp import environment, pins
+from dpvp import environment, pins, realtime
 from dpvp.environment import Finding, Level, examine, require_messages, require_pins
 from dpvp.errors import EnvironmentProblem
 from dpvp.interfaces import INTERFACES
@@ -179,6 +179,35 @@ def test_messages_with_other_fields_are_refused(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(("limit", "level"), [(0, Level.WARNING), (98, Level.OK), (resource.RLIM_INFINITY, Level.OK)])
 def test_real_time_is_advice_only(monkeypatch: pytest.MonkeyPatch, limit: int, level: Level) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda which: (limit, limit))
+    monkeypatch.setattr(realtime, "_capable", lambda capability: False)
     findings = by_name(environment._real_time())
     assert findings["real-time priority"].level is level
     assert all(finding.ok for finding in findings.values())
+
+
+def test_who_may_everything_needs_no_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (0, 0))
+    monkeypatch.setattr(realtime, "_capable", lambda capability: True)
+    findings = by_name(environment._real_time())
+    assert {findings[name].level for name in ("real-time priority", "locked memory, MiB")} == {Level.OK}
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "name", "remedy"),
+    [
+        ("is_real_time", False, "kernel", "boot a PREEMPT_RT kernel"),
+        ("governor", "powersave", "frequency governor", "cpupower frequency-set -g performance"),
+        ("swap_areas", ["/dev/sda2"], "swap", "swapoff -a"),
+        ("real_time_share", 1.0, "real-time share", "sched_rt_runtime_us=950000"),
+        ("real_time_share", 0.0, "real-time share", "sched_rt_runtime_us=950000"),
+        ("group_budget", 0, "real-time cgroup", "cpu.rt_runtime_us"),
+        ("clock_source", "hpet", "clock source", "clocksource=tsc"),
+    ],
+)
+def test_what_spoils_timing_comes_with_its_remedy(
+    monkeypatch: pytest.MonkeyPatch, question: str, answer: object, name: str, remedy: str
+) -> None:
+    monkeypatch.setattr(environment.kernel, question, lambda: answer)
+    finding = by_name(environment._real_time())[name]
+    assert finding.level is Level.WARNING
+    assert remedy in finding.remedy

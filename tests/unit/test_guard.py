@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+from dataclasses import replace
+from functools import lru_cache
+
 import numpy as np
+import pinocchio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
-from dpvp.control.guard import check_command, check_state, hold_command
+from dpvp.control.guard import CommandGuard, check_command, check_state, hold_command
+from dpvp.control.onboard import joint_columns
 from dpvp.errors import MessageError
 from dpvp.plan import Command
-from dpvp.robot import Robot
+from dpvp.robot import Robot, load_robot
+from dpvp.scenario import SafetyConfig
 
 Array = NDArray[np.float64]
 finite = st.floats(-1e6, 1e6)
@@ -87,6 +94,86 @@ class TestCommand:
             check_command(robot, command(**{name: array}))
 
 
+PERIOD = 0.01
+
+
+def law(rng: np.random.Generator, robot: Robot, t: float, torque: float) -> Command:
+    """Some feedback law of normal stiffness."""
+    gain = np.hstack([np.diag(robot.hold.stiffness), np.diag(robot.hold.damping)])
+    gain = gain * rng.uniform(0.5, 1.5, gain.shape)
+    return Command(t, 0.1 * rng.normal(size=14), torque * rng.normal(size=7), gain, t + 0.2)
+
+
+def torque(command: Command, x: Array) -> Array:
+    return np.asarray(command.u0 + command.gain @ (command.x0 - x))
+
+
+ANY = {"drive": 1e9, "velocity": 1e9}  # commands of any size are looked at
+
+
+class TestGuard:
+    """What passes last, on the way out of the loop and into the plant."""
+
+    @given(seed=st.integers(0, 2**32 - 1), size=st.floats(1.0, 1e4))
+    def test_what_is_asked_in_the_newest_state_is_within_limits_and_rate(
+        self, robot: Robot, seed: int, size: float
+    ) -> None:
+        rng, safety = np.random.default_rng(seed), SafetyConfig(torque_rate=20.0, **ANY)
+        guard, before = CommandGuard(robot, safety, PERIOD), None
+        for k in range(5):
+            x = np.concatenate([rng.normal(size=7), 3.0 * rng.normal(size=7)])
+            asked = law(rng, robot, PERIOD * k, size)
+            passed = guard(asked, x, PERIOD * k)
+            found, limit = torque(passed, x), robot.limits.effort
+            assert (np.abs(found) <= limit * (1 + 1e-9)).all()
+            if before is not None:
+                step = 20.0 * PERIOD * limit
+                bound = np.clip(torque(before, x), -limit, limit)
+                assert (np.abs(found - bound) <= step * (1 + 1e-9)).all()
+            np.testing.assert_array_equal(passed.gain, asked.gain)
+            np.testing.assert_array_equal(passed.x0, asked.x0)
+            before = passed
+
+    @given(seed=st.integers(0, 2**32 - 1))
+    def test_what_is_within_passes_as_it_is(self, robot: Robot, seed: int) -> None:
+        rng, guard = np.random.default_rng(seed), CommandGuard(robot, SafetyConfig(**ANY), PERIOD)
+        for k in range(3):
+            asked = law(rng, robot, PERIOD * k, 1.0)
+            passed = guard(asked, asked.x0 + 0.01 * rng.normal(size=14), PERIOD * k)
+            np.testing.assert_array_equal(passed.u0, asked.u0)
+
+    def test_after_a_jump_the_next_command_is_the_first(self, robot: Robot) -> None:
+        guard = CommandGuard(robot, SafetyConfig(torque_rate=1.0, **ANY), PERIOD)
+        guard(command(), np.zeros(14), 1.0)
+        asked = command(u0=0.5 * robot.limits.effort)
+        assert (np.abs(guard(asked, np.zeros(14), 1.01).u0) < 0.02 * robot.limits.effort).all()
+        guard.forget()
+        np.testing.assert_array_equal(guard(asked, np.zeros(14), 1.02).u0, asked.u0)
+
+    def test_a_scale_leaves_gravity_alone(self, robot: Robot) -> None:
+        """A first run on hardware with a tenth of the torque does not let the arm fall."""
+        guard, q = CommandGuard(robot, SafetyConfig(torque_scale=0.1, **ANY), PERIOD), robot.nominal
+        x, weight = robot.at_rest(), robot.gravity(q)
+        for sign in (-1.0, 1.0):
+            guard.forget()
+            passed = guard(command(x0=x, u0=sign * robot.limits.effort), x, 1.0)
+            expected = np.clip(weight + sign * 0.1 * robot.limits.effort, -robot.limits.effort, robot.limits.effort)
+            np.testing.assert_allclose(passed.u0, expected)
+
+    def test_what_comes_too_late_is_refused(self, robot: Robot) -> None:
+        guard = CommandGuard(robot, SafetyConfig(), PERIOD)
+        guard(command(), np.zeros(14), 1.2)
+        with pytest.raises(MessageError, match=r"command expired 0\.050 s ago"):
+            guard(command(), np.zeros(14), 1.25)
+
+    @pytest.mark.parametrize("column", [3, 10])
+    def test_gains_beyond_all_bounds_are_refused(self, robot: Robot, column: int) -> None:
+        gain = np.zeros((7, 14))
+        gain[2, column] = -20.5 * (robot.hold.stiffness, robot.hold.damping)[column // 7].max()
+        with pytest.raises(MessageError, match=r"command gain is 1\.02 times what safety\.gain allows"):
+            CommandGuard(robot, SafetyConfig(), PERIOD)(command(gain=gain), np.zeros(14), 1.0)
+
+
 class TestHold:
     """u = g(q) + stiffness (q_hold - q) - damping v."""
 
@@ -107,3 +194,47 @@ class TestHold:
 
     def test_the_guard_takes_it(self, robot: Robot) -> None:
         check_command(robot, hold_command(robot, np.zeros(14), 0.0, np.inf))
+
+
+robot_named = lru_cache(load_robot)
+
+
+class TestUnsound:
+    """Commands that no planner of ours makes."""
+
+    @given(seed=st.integers(0, 2**32 - 1), share=st.floats(3.1, 100.0))
+    def test_torque_beyond_all_bounds(self, robot: Robot, seed: int, share: float) -> None:
+        rng = np.random.default_rng(seed)
+        x = np.concatenate([rng.normal(size=7), rng.uniform(-0.5, 0.5, 7) * robot.limits.velocity])
+        u0 = robot.gravity(x[:7])
+        u0[2] = share * np.copysign(robot.limits.effort[2], x[9])
+        with pytest.raises(MessageError, match="times a joint's torque"):
+            CommandGuard(robot, SafetyConfig(), 0.01)(command(u0=u0), x, 1.0)
+
+    @pytest.mark.parametrize("name", ["iiwa14", "leg2r", "go2"])
+    @pytest.mark.parametrize("seed", range(20))
+    def test_robots_may_always_be_held(self, name: str, seed: int) -> None:
+        """From any posture at any speed, also where the hold law asks for more than the motors have."""
+        robot, rng = robot_named(name), np.random.default_rng(seed)
+        x = robot.at_rest()
+        low, high = robot.limits.positions(1.0)
+        x[robot.nq - robot.nu : robot.nq] = rng.uniform(low, high)
+        x[-robot.nu :] = rng.uniform(-1.0, 1.0, robot.nu) * robot.limits.velocity
+        passed = CommandGuard(robot, SafetyConfig(), 0.01)(hold_command(robot, x, 1.0, 1.2), x, 1.0)
+        joints = joint_columns(robot)
+        torque = passed.u0 + passed.gain[:, joints] @ np.concatenate([np.zeros(robot.nu), -x[-robot.nu :]])
+        assert np.all(np.abs(torque) <= robot.limits.effort * (1.0 + 1e-9))
+
+    @given(seed=st.integers(0, 2**32 - 1))
+    def test_no_joint_becomes_too_fast_before_the_next_command(self, robot: Robot, seed: int) -> None:
+        """Of what passes; integrated finer than the guard does, under the law that the plant applies."""
+        rng = np.random.default_rng(seed)
+        x = np.concatenate([rng.normal(size=7), rng.uniform(-1.0, 1.0, 7) * robot.limits.velocity])
+        u0 = robot.gravity(x[:7]) + rng.uniform(0.0, 0.3) * rng.uniform(-1.0, 1.0, 7) * robot.limits.effort
+        with contextlib.suppress(MessageError):
+            passed, before = CommandGuard(robot, SafetyConfig(), 0.01)(command(u0=u0), x, 1.0), np.abs(x[7:])
+            (q, v), data = np.split(x, 2), robot.model.createData()
+            for _ in range(100):
+                v = v + 1e-4 * pinocchio.aba(robot.model, data, q, v, passed.u0)
+                q = q + 1e-4 * v
+            assert np.all(np.abs(v) <= np.maximum(1.15 * robot.limits.velocity, before + 0.2))

@@ -177,7 +177,8 @@ class TestStates:
         assert holds(bench.period(), robot, bench.x)
         assert bench.found == (HOLD, Reason.NO_PLAN)
         bench.solver.answer()
-        assert loop.poll() is not None
+        assert loop.poll() is None  # it begins where the robot was long ago
+        assert bench.planned() is not None
         assert bench.found == (TRACK, Reason.ASKED)
 
     def test_holding_keeps_one_posture(self, bench: Bench, robot: Robot) -> None:
@@ -251,22 +252,56 @@ class TestCommands:
         assert answer is not None
         assert held.state.mark is answer.state.mark is stamp
 
-    def test_torque_is_clamped(self, bench: Bench, robot: Robot) -> None:
-        bench.loop.ask(TRACK)
-        bench.period()
-        plan = bench.solver.answer()
-        bench.solver.finished = replace(plan, us=plan.us + 1e4)
-        answer = bench.loop.poll()
-        assert answer is not None
-        np.testing.assert_array_equal(answer.command.u0, robot.limits.effort)
+    def test_the_plan_before_stays_where_one_is_unsound(self, bench: Bench, robot: Robot) -> None:
+        bench.tracking()
+        good = bench.loop.plan
+        for spoilt in ("us", "gains"):
+            bench.period()
+            plan = bench.solver.answer()
+            value = plan.us + 1e4 if spoilt == "us" else np.full_like(plan.gains, np.nan)
+            bench.solver.finished = replace(plan, **{spoilt: value})
+            answer = bench.loop.poll()
+            assert answer is not None
+            assert answer.plan is None
+            assert bench.loop.plan is good
+        assert bench.loop.counters.rejected["UNSOUND"] == 2
+        for _ in range(10):
+            bench.period()
+        assert bench.found == (HOLD, Reason.PLANS_REJECTED)
+        bench.solver.answer()
+        assert bench.loop.poll() is not None
+        assert bench.found == (TRACK, Reason.ASKED)
+
+    def test_a_state_faster_than_any_motor_is_refused(self, bench: Bench, robot: Robot) -> None:
+        bench.tracking()
+        x = bench.x.copy()
+        x[9] = -1.4 * robot.limits.velocity[2]
+        with pytest.raises(MessageError, match="state has lbr_A3 at 1.4 times its velocity limit"):
+            bench.period(x)
 
     def test_what_must_not_reach_the_plant_is_withheld(self, bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
         bench.loop.ask(TRACK)
         bench.period()
         plan = bench.solver.answer()
-        bench.solver.finished = replace(plan, gains=np.full_like(plan.gains, np.nan))
+        bench.solver.finished = replace(plan, gains=1e6 * plan.gains)
         assert bench.loop.poll() is None
         assert "command withheld" in caplog.text
+        assert bench.loop.plan is None
+
+    def test_a_plan_that_comes_too_late_is_not_followed(self, bench: Bench) -> None:
+        """The robot held meanwhile, and is not where the plan begins."""
+        bench.tracking()
+        bench.period()
+        for _ in range(15):
+            bench.clock.now += PERIOD
+            bench.loop.sense(State(bench.clock.now, bench.x))
+            bench.loop.tick()
+        assert bench.found == (HOLD, Reason.NO_PLAN)
+        bench.solver.answer()
+        assert bench.loop.poll() is None
+        assert bench.loop.counters.rejected["TOO_LATE"] == 1
+        assert bench.planned() is not None
+        assert bench.solver.posts[-1][3], "starts afresh"
 
     def test_nothing_new_nothing_said(self, bench: Bench) -> None:
         bench.tracking()
@@ -595,7 +630,7 @@ class TestCounters:
         bench.period()  # the solver still thinks
         assert (counters.periods, counters.missed) == (3, 1)
         bench.loop.tick(skipped=4)
-        assert (counters.periods, counters.missed) == (8, 6)
+        assert (counters.periods, counters.missed, counters.missed_asleep) == (8, 6, 4)
         bench.loop.ask(HOLD)
         bench.period()
         assert counters.periods == 8
@@ -620,6 +655,9 @@ class TestCounters:
             "plan_age_ms": "15.00",
             "periods": "2",
             "missed_share": "0.00000",
+            "missed_asleep": "0",
+            "latency_solve_ms_p50": "3.000",
+            "latency_solve_ms_max": "3.000",
             "solver_restarts": "0",
             "solver_pid": "1000",
             "plan_cost": "1",

@@ -120,6 +120,25 @@ class TestBetweenPlans:
         np.testing.assert_allclose(solver.asked, [2.0, 2.02, 2.04, 2.06], atol=1e-9)
 
 
+def test_who_stops_on_the_way_puts_all_feet_down(loop: MpcLoop, scenario: Scenario) -> None:
+    """A robot that never walked holds what it has: it may lie on the floor."""
+    robot, x = scenario.robot, scenario.robot.at_rest()
+    x[7 : robot.nq] += 0.3 * np.sin(np.arange(robot.nu))
+    loop.ask(LoopState.HOLD)
+    loop.sense(State(1.0, x))
+    held = loop.tick()
+    assert held is not None
+    np.testing.assert_array_equal(held.command.x0[: robot.nq], x[: robot.nq])
+    loop.ask(LoopState.TRACK)
+    assert tick(loop, State(1.02, x)) is not None
+    loop.ask(LoopState.HOLD)
+    loop.sense(State(1.04, x))
+    held = loop.tick()
+    assert held is not None
+    np.testing.assert_array_equal(held.command.x0[7 : robot.nq], robot.nominal[7:])
+    np.testing.assert_array_equal(held.command.x0[:7], x[:7])
+
+
 class TestVelocities:
     """Commands that change where the robot goes, from where it is."""
 

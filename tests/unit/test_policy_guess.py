@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 import handmade
 from dpvp.learned.artifact import load_artifact
 from dpvp.learned.policy import Policy
+from dpvp.learned.value import ValueFunction
 from dpvp.plan import Advice, PlanStatus, Verdict
 from dpvp.planning.build import build_planning
 from dpvp.planning.guess import HoldGuess, best_guess
@@ -99,6 +100,39 @@ def test_scenario_with_artifact_plans_from_the_policy_to_the_value(
     assert (plan.guess, usual.guess) == ("policy", "hold")
     assert plan.guess_cost < 0.8 * usual.guess_cost
     assert (plan.advice, usual.advice) == (Advice(Verdict.USED), Advice())
+
+
+def test_plain_plans_do_without_both(scenario: Scenario, start: Array, goal: Array, tmp_path: Path) -> None:
+    """As if nothing learned had ever been there, and with it again when it is asked for again."""
+    policy, value = reaching_policy(scenario.robot, scenario.robot.nominal), quadratic_value(5.0, 1.0)
+    handmade.write_artifact(tmp_path, scenario.robot, scenario.task, policy=policy, value=value)
+    terminal = "planner.terminal={kind: value, goal: 20, velocity: 2}"
+    changes = "planner.guesses=[hold, shift, policy]", terminal
+    planning = build_planning(load_scenario("kuka_reach", (*UNLEARNED, f"artifact={tmp_path}", *changes)))
+    quadratic = "planner.terminal={kind: quadratic, goal: 20, velocity: 2}"
+    usual = build_planning(load_scenario("kuka_reach", (*UNLEARNED, quadratic))).plan(start, goal, 0.0, None)
+    learned = planning.plan(start, goal, 0.0, None)
+    assert learned.guess == "policy"
+    plain = planning.plan(start, goal, 0.0, None, plain=True)
+    assert plain.advice == Advice(Verdict.DROPPED)
+    assert plain.guess == "hold"
+    np.testing.assert_array_equal(plain.xs, usual.xs)
+    np.testing.assert_array_equal(planning.plan(start, goal, 0.0, None).xs, learned.xs)
+
+
+def test_the_residual_of_bellman_is_that_of_the_value_and_the_plan(
+    scenario: Scenario, start: Array, goal: Array, tmp_path: Path
+) -> None:
+    handmade.write_artifact(tmp_path, scenario.robot, scenario.task, value=quadratic_value(20.0, 2.0))
+    changes = f"artifact={tmp_path}", "planner.terminal={kind: value, goal: 20, velocity: 2}"
+    planning = build_planning(load_scenario("kuka_reach", (*UNLEARNED, *changes)))
+    plan, value = (
+        planning.plan(start, goal, 0.0, None),
+        ValueFunction(load_artifact(tmp_path, scenario.robot, scenario.task)),
+    )
+    there = value.value(start, goal).value
+    assert plan.advice.bellman == pytest.approx(abs(there - plan.cost) / (there + value.ensemble.floor))
+    assert np.isnan(planning.plan(start, goal, 0.0, None, plain=True).advice.bellman)
 
 
 def test_plans_say_that_learned_parts_were_not_asked(scenario: Scenario, start: Array, tmp_path: Path) -> None:

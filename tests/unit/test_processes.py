@@ -181,6 +181,14 @@ class TestPlants:
         assert specs["mpc_node"].parameters["lock_step"] is True
         assert missing_packages(list(specs.values())) == ("dpvp",)
 
+    def test_real_time_tells_each_of_our_processes_its_role(self, scenario: Scenario) -> None:
+        plain, told = (start(scenario, plant="dpvp", realtime=realtime) for realtime in (False, True))
+        roles = {name: spec.environment.get("DPVP_REALTIME") for name, spec in told.items()}
+        expected = {name: name for name in ("world_node", "supervisor_node", "mpc_node")}
+        assert roles == dict.fromkeys(told) | expected
+        assert not any("DPVP_REALTIME" in spec.environment for spec in plain.values())
+        assert told["mpc_node"].environment.items() >= plain["mpc_node"].environment.items()
+
     def test_none_starts_the_planner_alone(self, scenario: Scenario) -> None:
         found = list(start(scenario, plant="none", mode="hardware", driver="kuka"))
         assert found == ["supervisor_node", "mpc_node", "record_node"]
@@ -261,6 +269,7 @@ class TestRefused:
         [
             ({"mode": "gazebo", "plant": "dpvp"}, "plant = 'dpvp'.*mode is gazebo"),
             ({"mode": "mock", "lock_step": True}, "lock_step = True.*plant dpvp"),
+            ({"plant": "dpvp", "lock_step": True, "realtime": True}, "realtime = True: in lock-step no time passes"),
             ({"goal": "1 2"}, "goal has shape"),
             ({"goal": "5 0 0"}, "goal x = 5"),
             ({"mode": "hardware", "driver": "kuka"}, "driver = 'kuka'.*no joint velocities.*plant none"),

@@ -207,3 +207,12 @@ def test_what_is_saved_is_what_was_loaded(tmp_path: Path) -> None:
 )
 def test_terminal_weights_follow_the_kind(config: TerminalConfig, weights: TerminalWeights) -> None:
     assert config.weights == weights
+
+
+def test_a_slower_robot_is_still_the_machine_that_it_is() -> None:
+    """For first runs on hardware: planner, guard and supervisor see lower limits, artifacts fit all the same."""
+    usual, slow = load_scenario("kuka_reach"), load_scenario("kuka_reach", ("safety.velocity_scale=0.3",))
+    np.testing.assert_allclose(slow.robot.limits.velocity, 0.3 * usual.robot.limits.velocity)
+    np.testing.assert_array_equal(slow.robot.limits.effort, usual.robot.limits.effort)
+    assert slow.robot.model_hash == usual.robot.model_hash
+    np.testing.assert_allclose(slow.task.state_bounds[1][7:], 0.3 * usual.task.state_bounds[1][7:])

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from dpvp.plan import Plan
 from dpvp.planning.build import Planning, build_planning
 from dpvp.planning.process import SolverProcess
+from dpvp.planning.solved import Solved
 from dpvp.robot import Robot
 from dpvp.scenario import Scenario, load_scenario
 from unlearned import UNLEARNED
@@ -225,3 +226,21 @@ class TestEnds:
         assert "ERROR solver: " in said
         assert "broken.yaml: planner.horizon = 0" in said
         assert "Traceback" not in said
+
+
+def test_who_listens_hears_every_ask_and_what_became_of_it(small: Scenario, at_rest: Array, goal: Array) -> None:
+    heard: list[Solved] = []
+    process = SolverProcess(Path(small.file), small, heard.append)
+    try:
+        assert process.wait_ready(PATIENCE)
+        plan = answer(process, at_rest, goal, 1.0, fresh=True)
+        process.post(at_rest, goal + 0.01, 1.1)  # and nobody waits for the answer
+    finally:
+        process.close()
+    assert [(one.ask.number, one.ask.t, one.ask.fresh) for one in heard] == [(0, 1.0, True), (1, 1.1, False)]
+    assert {one.ask.solver for one in heard} == {process.pid}
+    assert np.array_equal(heard[0].ask.x, at_rest)
+    assert np.array_equal(heard[1].ask.goal, goal + 0.01)
+    assert heard[0].plan is plan
+    assert heard[1].plan is None
+    assert heard[0].waited >= plan.timings.total

@@ -210,7 +210,14 @@ class TestLimits:
         rulings = watch.run(0.3)
         assert rulings[-1].state is FAULT
         assert rulings[-1].reason is Reason.STATE_CONTRADICTS
-        assert rulings[3] == Ruling()
+        assert rulings[1] == Ruling()
+
+    def test_frozen_positions_of_a_robot_that_moves_slowly(self, watch: Watch) -> None:
+        watch.x[7] = 0.1
+        assert watch.run(0.1)[-1].text.startswith("positions and velocities contradict each other: frozen for")
+
+    def test_a_robot_that_stands_still_may_show_the_same_state(self, watch: Watch) -> None:
+        assert watch.run(0.3)[-1] == Ruling()
 
     def test_again_and_again_is_too_often(self, watch: Watch) -> None:
         speed = np.zeros(7)

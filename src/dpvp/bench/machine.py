@@ -7,7 +7,7 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
-from dpvp import __version__
+from dpvp import __version__, kernel
 from dpvp.pins import SOLVER_PACKAGES, installed_version
 
 
@@ -39,13 +39,13 @@ class Machine:
 def describe_machine() -> Machine:
     """Look at the machine and the installation, now."""
     versions = {name: installed_version(name) or "missing" for name in SOLVER_PACKAGES}
-    real_time = " PREEMPT_RT" if "PREEMPT_RT" in os.uname().version else ""
+    real_time = " PREEMPT_RT" if kernel.is_real_time() else ""
     return Machine(
         processor=_field(Path("/proc/cpuinfo"), "model name") or platform.machine(),
         cores=len(os.sched_getaffinity(0)),
         memory_gib=round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1),
         kernel=platform.release() + real_time,
-        governor=_text(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")).strip(),
+        governor=kernel.governor(),
         load=round(os.getloadavg()[0], 2),
         python=platform.python_version(),
         versions={"dpvp": __version__, **versions},

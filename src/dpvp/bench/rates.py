@@ -6,7 +6,7 @@ import itertools
 import time
 from array import array
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ import numpy as np
 
 from dpvp.bench.closed_loop import percentiles
 from dpvp.bench.variants import Variant
+from dpvp.control.latency import report_since
 from dpvp.errors import EnvironmentProblem
 from dpvp.plan import Array
 from dpvp.record.rundir import new_run_dir, resolved
@@ -66,7 +67,9 @@ def _case(config: ScenarioConfig, planner: PlannerConfig, hz: float) -> RateCase
     return RateCase(hz, config.model_copy(update=update))
 
 
-def measure_rate(case: RateCase, name: str, seconds: float, parent: Path, seed: int) -> dict[str, object]:
+def measure_rate(
+    case: RateCase, name: str, seconds: float, parent: Path, seed: int, *, realtime: bool = False
+) -> dict[str, object]:
     """Run the nodes of `case` for `seconds` while goals change, and return the row.
 
     Args:
@@ -75,6 +78,7 @@ def measure_rate(case: RateCase, name: str, seconds: float, parent: Path, seed: 
         seconds: length of the measurement.
         parent: folder in which the run's own folder is made.
         seed: of the goals.
+        realtime: let the nodes do for their timing what they may.
 
     Raises:
         EnvironmentProblem: the nodes cannot run here.
@@ -86,7 +90,8 @@ def measure_rate(case: RateCase, name: str, seconds: float, parent: Path, seed: 
     run_dir = new_run_dir(draft, parent)
     scenario = resolved(draft, run_dir)
     rng = np.random.default_rng(seed)
-    with session(scenario, Bringup(plant="dpvp", start="false", record=False), run_dir) as running:
+    bringup = Bringup(plant="dpvp", start="false", record=False, realtime=realtime)
+    with session(scenario, bringup, run_dir) as running:
         pilot = running.pilot
         streams = _Streams(pilot)
         pilot.aim(np.array(scenario.goal))
@@ -118,6 +123,8 @@ def _row(case: RateCase, before: _Counters, after: _Counters, streams: _Streams)
         "solve_ms": percentiles(np.array(streams.plan_ms)),
         "state_age_ms": percentiles(np.array(streams.age_ms)),
         "periods": periods,
+        "missed": after.missed - before.missed,
+        "missed_asleep": after.missed_asleep - before.missed_asleep,
         "planner": planner.kind,
         "horizon": planner.horizon,
         "terminal": planner.terminal.kind,
@@ -130,6 +137,7 @@ def _row(case: RateCase, before: _Counters, after: _Counters, streams: _Streams)
         "advice": dict(after.advice - before.advice),
         "holding_share": float(np.clip(1.0 - periods / expected, 0.0, 1.0)),
         "seconds": after.at - before.at,
+        "latencies": report_since(after.report, before.report),
     }
 
 
@@ -158,7 +166,9 @@ class _Counters:
     missed: int
     plans: int
     rejected: int
+    missed_asleep: int
     advice: Counter[str]
+    report: Mapping[str, str]
 
     @classmethod
     def read(cls, pilot: Pilot) -> _Counters:
@@ -173,5 +183,5 @@ class _Counters:
         report = pilot.loop
         rejected = sum(int(value) for key, value in report.items() if key.startswith("rejected_"))
         advice = Counter({key: int(value) for key, value in report.items() if key.startswith(("value_", "policy_"))})
-        periods, missed, plans = (int(report[key]) for key in ("periods", "missed", "plans"))
-        return cls(time.monotonic(), periods, missed, plans, rejected, advice)
+        periods, missed, plans, asleep = (int(report[key]) for key in ("periods", "missed", "plans", "missed_asleep"))
+        return cls(time.monotonic(), periods, missed, plans, rejected, asleep, advice, report)

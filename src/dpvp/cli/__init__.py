@@ -23,6 +23,7 @@ VERBS = {
     "robot": "write the scene and the controllers that the folder of a robot lacks, and check that its files agree",
     "check": "say whether this machine has what dpvp needs, and how to mend what it lacks",
     "report": "rebuild the picture and the metrics of a recorded run",
+    "replay": "ask the planner again what it was asked in a recorded run, as it was or changed",
     "video": "render the motion of a recorded run as GIF or MP4",
 }
 

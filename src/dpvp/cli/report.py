@@ -1,24 +1,24 @@
-"""`dpvp report`: picture and metrics of a recorded run, made anew from its recording."""
+"""`dpvp report`: page, picture and metrics of a recorded run, made anew from its recording."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tyro.conf import Positional
 
+from dpvp.record.metrics import described
 from dpvp.record.motion import read_motion
-from dpvp.record.report import METRICS, PICTURE, write_report
+from dpvp.record.page import PAGE, write_page
+from dpvp.record.report import METRICS, PICTURE, rebuild
 
 
 @dataclass(frozen=True)
 class ReportArgs:
-    """Draw the picture of a recorded run and compute its metrics from the recording.
+    """Tell what happened in a recorded run: one page, report.html, that needs no network and can be sent to people.
 
-    A recording that was cut off, by a kill or a power cut, is made complete first. Writes run.png and metrics.json
-    into the folder of the run.
+    A recording that was cut off, by a kill or a power cut, is made complete first. Writes report.html, run.png and
+    metrics.json into the folder of the run.
     """
 
     run: Positional[Path]
@@ -33,10 +33,11 @@ def report(args: ReportArgs) -> int:
     Raises:
         ConfigError: the folder does not hold a run.
     """
-    summary = write_report(args.run)
-    for name, value in _lines(summary):
+    summary, series = rebuild(args.run)
+    write_page(args.run, summary, series)
+    for name, value in described(summary):
         print(f"{name:>16}  {value}")
-    print(f"{'written':>16}  {args.run / PICTURE}, {args.run / METRICS}")
+    print(f"{'written':>16}  {args.run / PAGE}, {args.run / PICTURE}, {args.run / METRICS}")
     if args.still:
         _render(args.run, args.still)
         print(f"{'written':>16}  {args.still}")
@@ -50,25 +51,3 @@ def _render(run: Path, still: Path) -> None:
     renderer = RobotRenderer(scenario.robot)
     save_still(renderer.still(motion.q, scenario.task.place(motion.goals[-1])), still)
     renderer.close()
-
-
-def _lines(summary: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return the summary as (name, value with unit); what is not known is left out."""
-    unit = summary["error_unit"]
-    plan, age = summary["plan_ms"], summary["state_age_ms"]
-    goal = "none" if summary["goal"] is None else " ".join(f"{number:.3f}" for number in summary["goal"])
-    numbers = (
-        ("reached after", "{:.2f} s", (summary["reached_at_s"],)),
-        ("final error", f"{{:.2f}} m{unit}", (1e3 * summary["final_error"],)),
-        ("rms error", f"{{:.2f}} m{unit} once settled", (1e3 * summary["settled_rms_error"],)),
-        ("final speed", "{:.4f} rad/s", (summary["final_speed_rad_s"],)),
-        ("plan time", "p50 {:.2f} ms, p99 {:.2f} ms", (plan["p50"], plan["p99"])),
-        ("state age", "p50 {:.2f} ms, p99 {:.2f} ms", (age["p50"], age["p99"])),
-        ("missed periods", "{:.2%} of {:.0f}", (summary["missed_share"], summary["periods"])),
-        ("peak torque", "{:.0%} of the limit", (summary["peak_effort_share"],)),
-        ("peak velocity", "{:.0%} of the limit", (summary["peak_velocity_share"],)),
-        ("duration", "{:.1f} s", (summary["duration_s"],)),
-    )
-    known = [(name, text.format(*values)) for name, text, values in numbers if not any(map(math.isnan, values))]
-    success = "reached" if summary["success"] else "not reached in time"
-    return [("scenario", summary["scenario"]), ("goal", f"{goal}, {success}"), *known]

@@ -53,6 +53,8 @@ class RunArgs:
     """End after the run. Without it a view opens in the browser and the nodes stay until Ctrl-C."""
     lock_step: bool = False
     """Let plant and planner wait for each other: the motion does not depend on how fast this machine is."""
+    realtime: bool = False
+    """Let nodes and solver lock their memory and go before ordinary processes, as far as they are permitted to."""
     json: Path | None = None
     """Write the result to this file."""
     runs: Path = Path("runs")
@@ -76,6 +78,7 @@ def run(args: RunArgs) -> int:
         cmd_vel=args.cmd_vel,
         view=not args.headless,
         lock_step=args.lock_step,
+        realtime=args.realtime,
     )
     report = {key: result[key] for key in REPORTED}
     if args.json is not None:
@@ -101,6 +104,7 @@ def run_once(
     cmd_vel: tuple[float, float, float] | None = None,
     view: bool = False,
     lock_step: bool = False,
+    realtime: bool = False,
 ) -> dict[str, Any]:
     """Start the nodes, go to `goal`, or on at `cmd_vel`, and record.
 
@@ -113,7 +117,7 @@ def run_once(
     run_dir = new_run_dir(scenario, runs)
     scenario = resolved(scenario, run_dir)
     console.print(f"{scenario.name}: starting the nodes; everything goes to {run_dir}", soft_wrap=True)
-    bringup = Bringup(plant="dpvp", start="false", view=view, lock_step=lock_step)
+    bringup = Bringup(plant="dpvp", start="false", view=view, lock_step=lock_step, realtime=realtime)
     with session(scenario, bringup, run_dir) as running:
         if view and sys.stdin.isatty():
             console.input("open http://localhost:8080 in a browser, then press Enter to move ")
@@ -121,7 +125,7 @@ def run_once(
         if view:
             _stay(running, console)
     metrics: dict[str, Any] = json.loads((run_dir / "metrics.json").read_text(encoding="utf-8"))
-    console.print(f"picture: {run_dir / 'run.png'}", soft_wrap=True)
+    console.print(f"picture: {run_dir / 'run.png'}; a page on what happened: dpvp report {run_dir}", soft_wrap=True)
     return metrics
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dpvp.control.gate import Decision, Health, Ruling, decide
-from dpvp.control.guard import CommandGuard, hold_command
+from dpvp.control.guard import CommandGuard, check_speed, hold_command, is_sound, posture_to_hold
+from dpvp.control.latency import Latencies
 from dpvp.control.learned_watch import LearnedWatch
 from dpvp.control.monitors import jumped
 from dpvp.control.observer import TorqueObserver
@@ -28,7 +29,6 @@ from dpvp.tasks.task import Steered
 logger = logging.getLogger(__name__)
 
 COMPLAIN_EVERY = 1.0  # s between two log lines about states and commands that cannot be used
-RECENT = 1000  # plans whose times are kept for the percentiles of the diagnostics
 LOCK_STEP_PATIENCE = 10.0  # s; in lock-step the plant waits for the plan, however long it takes
 
 
@@ -43,10 +43,11 @@ class Answer:
 
 @dataclass
 class LoopCounters:
-    """What happened since the start."""
+    """What happened since the start; of the missed periods, the loop slept through `missed_asleep` of them."""
 
     periods: int = 0
     missed: int = 0
+    missed_asleep: int = 0
     plans: int = 0
     bad_states: int = 0
     withheld: int = 0
@@ -61,6 +62,7 @@ class MpcLoop:
 
     Attributes:
         counters: what happened since the start.
+        latencies: how long everything took since the start.
         decision: state of the loop and its reason, as of the last tick.
         plan: the newest usable plan.
         goal: where to go, in the task's units, as it is at time 0 of the plant; None before the first one.
@@ -86,12 +88,13 @@ class MpcLoop:
         self._learned = LearnedWatch(scenario.config.safety)
         self.solver = start_solver()
         self.counters = LoopCounters()
+        self.latencies = Latencies()
         self.decision = Decision(LoopState.IDLE, Reason.ASKED, solve=False)
         self.plan: Plan | None = None
         self.goal: Array | None = None
         self._asked = LoopState.IDLE
         self._state: State | None = None
-        self._state_at = self._plan_at = -math.inf
+        self._state_at = self._plan_at = self._posted_at = -math.inf
         self._ruling = Ruling()
         self._ruled_at = -math.inf if supervised else math.inf
         self._rejecting = False
@@ -99,10 +102,10 @@ class MpcLoop:
         self._steered: Array | None = None
         self._steered_at = -math.inf
         self._anchor: Array | None = None
+        self._was_tracking = False
         self._fresh = True
         self._reached = False
         self._complained_at = -math.inf
-        self._plan_seconds: deque[float] = deque(maxlen=RECENT)
 
     def ask(self, state: LoopState) -> None:
         """Ask for IDLE, HOLD or TRACK; `decide` says whether it can be had. Asking for HOLD holds anew from here."""
@@ -137,15 +140,20 @@ class MpcLoop:
         self._steered = np.array(command, dtype=np.float64)
 
     def sense(self, state: State) -> None:
-        """Take a measured state; a repeated one does not count as news."""
+        """Take a measured state; a repeated one does not count as news.
+
+        Raises:
+            MessageError: a joint of it is faster than any motor of its makes it: plans from there would be wrong.
+        """
         if self._state is not None and state.t == self._state.t:
             return
+        check_speed(self._robot, state.x, self._scenario.config.safety)
         if self._state is not None and jumped(self._robot, self._state.x, state.x, state.t - self._state.t):
             logger.warning("the state jumped: holding from the new posture")
             self._forget_plans()
             self._observer.reset()
             self._guard.forget()
-            self._anchor = None
+            self._anchor, self._was_tracking = None, False
         self._state, self._state_at = state, self._clock()
         self._observer.sense(state.t, state.x)
 
@@ -161,6 +169,7 @@ class MpcLoop:
         if self.decision.state is LoopState.TRACK:
             self.counters.periods += 1 + skipped
             self.counters.missed += skipped + (self.solver.busy_since is not None)
+            self.counters.missed_asleep += skipped
         if self.decision.solve and self.solver.busy_since is None:
             self._post()
         self._note_arrival()
@@ -178,10 +187,7 @@ class MpcLoop:
     def step(self, state: State) -> Answer | None:
         """Answer one state and wait for it: the loop in lock-step with its plant."""
         self.sense(state)
-        # the plant has waited: states and rulings do not age, and plans by the plant's time alone
-        self._state_at = self._clock()
-        if self._ruled_at > -math.inf:
-            self._ruled_at = max(self._ruled_at, self._state_at)
+        self._pass_no_time()
         if self._plan_at > -math.inf and self.plan is not None:
             self._plan_at = self._state_at - (state.t - self.plan.t0)
         if self._plan_in_force(state.t):
@@ -190,9 +196,15 @@ class MpcLoop:
         held = self.tick()
         if self.decision.solve and self._posted is self._state:
             plan = self.solver.wait(LOCK_STEP_PATIENCE)
-            self._state_at = self._clock()
+            self._pass_no_time()
             return held if plan is None else self._follow(plan, 0.0) or held  # the plant waits: no time passes
         return held
+
+    def _pass_no_time(self) -> None:
+        """The plant has waited: states and rulings do not age, and plans by the plant's time alone."""
+        self._state_at = self._clock()
+        if self._ruled_at > -math.inf:
+            self._ruled_at = max(self._ruled_at, self._state_at)
 
     def close(self) -> None:
         """End the solver process."""
@@ -201,7 +213,6 @@ class MpcLoop:
     def report(self) -> dict[str, str]:
         """Return what people and monitors want to know, as text."""
         now, counters = self._clock(), self.counters
-        milliseconds = 1e3 * np.array(self._plan_seconds or [math.nan])
         share = counters.missed / counters.periods if counters.periods else 0.0
         report = {
             "state": self.decision.state.name,
@@ -209,10 +220,10 @@ class MpcLoop:
             "reason_text": self.decision.reason.text,
             "periods": str(counters.periods),
             "missed": str(counters.missed),
+            "missed_asleep": str(counters.missed_asleep),
             "missed_share": f"{share:.5f}",
             "plans": str(counters.plans),
-            "plan_ms_p50": f"{np.percentile(milliseconds, 50):.3f}",
-            "plan_ms_p99": f"{np.percentile(milliseconds, 99):.3f}",
+            **self.latencies.report(),
             "state_age_ms": f"{1e3 * (now - self._state_at):.2f}",
             "plan_age_ms": f"{1e3 * (now - self._plan_at):.2f}",
             "bad_states": str(counters.bad_states),
@@ -247,7 +258,7 @@ class MpcLoop:
         if (before.state, before.reason) != (self.decision.state, self.decision.reason):
             logger.info(f"{self.decision.state.name}: {self.decision.reason.text}")
         if before.state is not LoopState.HOLD:
-            self._anchor = None
+            self._anchor, self._was_tracking = None, before.state is LoopState.TRACK
 
     def _look_after_solver(self) -> None:
         busy = self.solver.busy_since
@@ -270,7 +281,7 @@ class MpcLoop:
         assert self.goal is not None
         plain = self._learned.doubts(self._clock())
         self.solver.post(self._state.x, self.goal, self._state.t, fresh=self._fresh, plain=plain)
-        self._posted, self._fresh = self._state, False
+        self._posted, self._posted_at, self._fresh = self._state, self._clock(), False
 
     def _take_up_velocity(self, state: State) -> None:
         """Bring the goal nearer to the commanded velocity: plans that go on from the one before like no leaps."""
@@ -287,18 +298,35 @@ class MpcLoop:
         self.counters.plans += 1
         self.counters.guesses[plan.guess] += 1
         self.counters.advice.update(plan.advice.keys)
-        self._plan_seconds.append(plan.timings.total)
+        self.latencies.add_plan(plan.timings, self._clock() - self._posted_at)
         if state is None or state.t != plan.t0:  # asked for before the state jumped or something else was wanted
             return None
         self._learned.look(plan, self._clock())
-        self._rejecting = not plan.status.usable
-        if plan.status.usable:
-            self.plan, self._plan_at = plan, self._clock()
-            self._decide()
-        else:
-            self.counters.rejected[plan.status.name] += 1
         latest = state if self._scenario.config.rates.command is None else self._state
-        return self._command(latest, lead, plan if plan.status.usable else None)
+        refused = self._why_not(plan)
+        self._rejecting = refused is not None
+        if refused is not None:
+            self.counters.rejected[refused] += 1
+            return self._command(latest, lead)
+        before, self.plan, self._plan_at = (self.plan, self._plan_at), plan, self._clock()
+        self._decide()
+        withheld = self.counters.withheld
+        answer = self._command(latest, lead, plan)
+        if self.counters.withheld > withheld:  # what it commands would break a limit
+            (self.plan, self._plan_at), self._rejecting = before, True
+        return answer
+
+    def _why_not(self, plan: Plan) -> str | None:
+        """Return why a plan is not followed, None if it is; what its solver says of it is not all that counts."""
+        assert self._state is not None
+        if not plan.status.usable:
+            return plan.status.name
+        if not is_sound(self._robot, plan):
+            return "UNSOUND"
+        if self._state.t - plan.t0 > self._limits.plan_timeout:  # the robot has held meanwhile: it is elsewhere
+            self._fresh = True
+            return "TOO_LATE"
+        return None
 
     def _command(self, state: State | None, lead: float, plan: Plan | None = None) -> Answer | None:
         """Return what the plan in force, new if it is `plan`, says `lead` seconds after `state`."""
@@ -322,7 +350,7 @@ class MpcLoop:
         if self._state is None:
             return None
         if self._anchor is None:
-            self._anchor = self._state.x.copy()
+            self._anchor = posture_to_hold(self._robot, self._state.x, tracking=self._was_tracking)
         valid_until = self._state.t + self._valid_for
         command = hold_command(self._robot, self._anchor, self._state.t, valid_until)
         return self._checked(self._observer.note(command), self._state)

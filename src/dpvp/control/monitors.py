@@ -14,6 +14,7 @@ from dpvp.plan import Array, Command
 from dpvp.robot import Robot
 from dpvp.scenario import SafetyConfig
 
+STILL, MOVING = 0.03, 0.05  # s in which no joint's position changes though one of them says that it moves, rad/s
 MEMORY = 0.1  # s over which positions are compared with the integral of velocities
 FASTEST_BASE = 5.0  # m/s; no legged robot of ours is that fast, and estimates that are have jumped
 JUMP = 0.05  # rad or m that a state may be off what its velocity limits allow
@@ -50,6 +51,7 @@ class PlantMonitor:
         """Forget what was seen."""
         self._before: tuple[float, Array] | None = None
         self._off = np.zeros(self._robot.nu)
+        self._still = 0.0
 
     def look(self, t: float, x: Array, effort: Array | None, command: Command | None) -> list[Finding]:
         """Return how far each limit is used at time `t`, s.
@@ -77,6 +79,7 @@ class PlantMonitor:
             yield self._worst(Reason.TRACKING, away, safety.tracking, "rad from where it should be")
         off = "rad between position and velocity"
         yield self._worst(Reason.STATE_CONTRADICTS, np.abs(self._off), safety.contradiction, off)
+        yield Finding(Reason.STATE_CONTRADICTS, self._still / STILL, f"frozen for {self._still:.3f} s")
         if robot.floating:
             up = 1.0 - 2.0 * (x[3] ** 2 + x[4] ** 2)  # of the base's z axis along the world's
             tilt = math.acos(min(1.0, max(-1.0, float(up))))
@@ -96,6 +99,10 @@ class PlantMonitor:
             return Finding(Reason.STATE_JUMPED, 1.0, f"within {passed:.4f} s")
         joints, nu = slice(self._robot.nq - self._robot.nu, self._robot.nq), self._robot.nu
         v0, v1 = before[1][-nu:], x[-nu:]
+        if np.array_equal(x[joints], before[1][joints]) and np.abs(v1).max() > MOVING:
+            self._still += passed
+        else:
+            self._still = 0.0
         moved = (x - before[1])[joints] - 0.5 * passed * (v0 + v1)
         unknown = 0.5 * passed * np.abs(v1 - v0)  # what happened between two states
         off = np.sign(moved) * np.maximum(np.abs(moved) - unknown, 0.0)

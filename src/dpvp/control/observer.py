@@ -59,6 +59,9 @@ class TorqueObserver:
             return
         applied = 0.5 * (self._applied(before.x) + self._applied(x))
         found = (now.momentum - before.momentum) / (t - before.t) - applied - 0.5 * (before.drift + now.drift)
+        if not np.all(np.isfinite(found)):  # a command that nobody applied
+            self._command = None
+            return
         share = 1.0 - math.exp(-self._bandwidth * (t - before.t))
         self.torque = np.clip(self.torque + share * (found - self.torque), -self._most, self._most)
 

@@ -13,7 +13,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 
 from dpvp.control.gate import Ruling
-from dpvp.control.guard import hold_command
+from dpvp.control.guard import hold_command, posture_to_hold
 from dpvp.control.monitors import Finding, PlantMonitor, worst
 from dpvp.control.states import LoopState, Reaction, Reason
 from dpvp.errors import MessageError, SafetyError
@@ -22,6 +22,7 @@ from dpvp.scenario import SafetyConfig, Scenario
 
 logger = logging.getLogger(__name__)
 
+COMMANDING = (LoopState.HOLD, LoopState.TRACK)
 MOMENTS = (Reason.STATE_JUMPED, Reason.COMMAND_UNSOUND)  # are over at once, and count only when they come again
 
 
@@ -46,7 +47,7 @@ class Supervisor:
         self.ruling = Ruling(LoopState.HOLD, Reason.NO_STATE)
         self.counters: Counter[Reason] = Counter()
         self._fault: Ruling | None = None
-        self._pressed = self._commanding = False
+        self._pressed, self._loop = False, LoopState.IDLE
         self._state: State | None = None
         self._command: Command | None = None
         self._state_at = self._command_at = -math.inf
@@ -78,10 +79,9 @@ class Supervisor:
 
     def expect(self, state: LoopState) -> None:
         """Take what the loop says of itself: one that holds or tracks is not to be silent."""
-        commanding = state in (LoopState.HOLD, LoopState.TRACK)
-        if commanding and not self._commanding:
+        if state in COMMANDING and self._loop not in COMMANDING:
             self._command_at = self._clock()
-        self._commanding = commanding
+        self._loop = state
 
     def press(self, *, pressed: bool) -> None:
         """Press or release the emergency stop."""
@@ -125,7 +125,7 @@ class Supervisor:
             self._anchor = None
             return None
         if self._anchor is None:
-            self._anchor = self._state.x.copy()
+            self._anchor = posture_to_hold(self._robot, self._state.x, tracking=self._loop is LoopState.TRACK)
         return hold_command(self._robot, self._anchor, self._state.t, self._state.t + self._command_timeout)
 
     def _judged(self) -> Ruling:
@@ -167,7 +167,7 @@ class Supervisor:
         if self._state is None:
             return Ruling(LoopState.HOLD, Reason.NO_STATE)
         now = self._clock()
-        age, silent = now - self._state_at, now - self._command_at if self._commanding else 0.0
+        age, silent = now - self._state_at, now - self._command_at if self._loop in COMMANDING else 0.0
         if age > self._lost:
             return Ruling(LoopState.FAULT, Reason.STATE_LOST)
         if silent > self._lost:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dpvp.errors import ConfigError
-from dpvp.learned.artifact import artifact_folder, load_artifact
+from dpvp.learned.artifact import Artifact, artifact_folder, load_artifact
 from dpvp.learned.policy import Policy
 from dpvp.plan import Advice, Array, Plan
 from dpvp.planning.check import PlanCheck
@@ -60,8 +60,12 @@ class Planning:
         return plan.told(spent, Advice(self.value.verdict(plan.xs[-1]), refused, bellman))
 
 
-def build_planning(scenario: Scenario) -> Planning:
+def build_planning(scenario: Scenario, artifact: Artifact | None = None) -> Planning:
     """Build the optimal control problem, the solver and the guesses that `scenario` asks for.
+
+    Args:
+        scenario: what is to be done.
+        artifact: loaded already, in place of the one that the scenario names.
 
     Raises:
         ConfigError: guess `policy` or terminal `value` without an artifact that has such a head.
@@ -69,7 +73,8 @@ def build_planning(scenario: Scenario) -> Planning:
     """
     config, robot, task = scenario.config.planner, scenario.robot, scenario.task
     name = scenario.config.artifact
-    artifact = None if name is None else load_artifact(artifact_folder(name), robot, task)
+    if artifact is None and name is not None:
+        artifact = load_artifact(artifact_folder(name), robot, task)
     hard = config.kind == "csqp"
     terminal = build_terminal(config.terminal, task, artifact)
     ocp = task.ocp(config.horizon, terminal, hard_limits=hard)

@@ -13,12 +13,14 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from dpvp.plan import Array, Plan
 from dpvp.planning.mailbox import Mailbox
+from dpvp.planning.solved import Ask, Solved
 from dpvp.planning.wire import LOOK, READY, goal_layout, plan_layout, record_to_plan, state_layout
 from dpvp.scenario import Scenario
 
@@ -31,8 +33,13 @@ class SolverProcess:
         busy_since: when the state under work was posted (monotonic s), None while the solver waits.
     """
 
-    def __init__(self, scenario_file: Path, scenario: Scenario) -> None:
-        """Start the process on the resolved scenario in `scenario_file`; returns before it is ready."""
+    def __init__(
+        self, scenario_file: Path, scenario: Scenario, tell: Callable[[Solved], object] = lambda solved: None
+    ) -> None:
+        """Start the process on the resolved scenario in `scenario_file`; returns before it is ready.
+
+        `tell` is called with every ask and its plan when that is taken, or when the process is ended without one.
+        """
         robot = scenario.robot
         self._states = Mailbox(state_layout(robot.nx))
         self._goals = Mailbox(goal_layout(scenario.task.goal_size))
@@ -46,7 +53,9 @@ class SolverProcess:
         )
         theirs.close()
         self._socket.setblocking(False)
-        self._ready = False
+        self._ready, self._tell = False, tell
+        self._ask: Ask | None = None  # that is not answered yet
+        self._asked = 0
         self.pid = self._process.pid
         self.busy_since: float | None = None
 
@@ -80,6 +89,8 @@ class SolverProcess:
         state["t"], state["x"], state["fresh"], state["plain"] = t, x, fresh, plain
         self._states.post(state)
         self.busy_since = time.monotonic()
+        self._ask = Ask(self.pid, self._asked, np.array(x), np.array(goal), t, fresh, plain)
+        self._asked += 1
         with contextlib.suppress(OSError):  # a dead solver is seen by `alive`
             self._socket.send(LOOK)
 
@@ -89,8 +100,10 @@ class SolverProcess:
         record = self._plans.take()
         if record is None:
             return None
+        plan = record_to_plan(record)
+        self._told(plan)
         self.busy_since = None
-        return record_to_plan(record)
+        return plan
 
     def wait(self, timeout: float) -> Plan | None:
         """Wait at most `timeout` seconds for a plan."""
@@ -103,9 +116,16 @@ class SolverProcess:
         """End the process and release what it shared."""
         self._process.kill()
         self._process.wait()
+        self._told(None)
         self._socket.close()
         for mailbox in (self._states, self._goals, self._plans):
             mailbox.close()
+
+    def _told(self, plan: Plan | None) -> None:
+        """Tell what became of the last ask, once."""
+        ask, self._ask = self._ask, None
+        if ask is not None and self.busy_since is not None:
+            self._tell(Solved(ask, time.monotonic() - self.busy_since, plan))
 
     def _listen(self) -> None:
         try:

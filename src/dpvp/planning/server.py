@@ -14,10 +14,10 @@ import sys
 import numpy as np
 
 from dpvp.errors import DpvpError
-from dpvp.plan import Plan
-from dpvp.planning.build import build_planning
 from dpvp.planning.mailbox import Mailbox
+from dpvp.planning.sequence import PlanSequence
 from dpvp.planning.wire import LOOK, READY, goal_layout, plan_layout, plan_to_record, state_layout
+from dpvp.realtime import SOLVER, settle
 from dpvp.scenario import Scenario, load_scenario
 
 logger = logging.getLogger(__name__)
@@ -31,25 +31,20 @@ def serve(scenario: Scenario, fds: list[int]) -> None:
     goals = Mailbox(goal_layout(scenario.task.goal_size), fds[1])
     plans = Mailbox(layout, fds[2])
     with socket.socket(fileno=fds[3]) as signal:
-        planning = build_planning(scenario)
-        # the first solve pays for page faults and lazy loading: let it not be one that a robot waits for
-        at_rest = np.concatenate([robot.nominal, np.zeros(robot.nv)])
-        planning.plan(at_rest, np.array(scenario.goal), 0.0, None)
+        sequence = PlanSequence(scenario)
         gc.collect()
         gc.freeze()
+        settle(logger, SOLVER)
         signal.send(READY)
-        previous: Plan | None = None
         goal = np.array(scenario.goal)
         while signal.recv(4096):
             if (state := states.take()) is None:
                 continue
             if (wanted := goals.take()) is not None:
                 goal = np.array(wanted["goal"])
-            if state["fresh"]:
-                previous = None
             x, t = np.array(state["x"]), float(state["t"])
-            previous = planning.plan(x, goal, t, previous, plain=bool(state["plain"]))
-            plans.post(plan_to_record(previous, layout))
+            plan = sequence.plan(x, goal, t, fresh=bool(state["fresh"]), plain=bool(state["plain"]))
+            plans.post(plan_to_record(plan, layout))
             signal.send(LOOK)
 
 
@@ -60,6 +55,7 @@ def main() -> int:
     parser.add_argument("fds", type=int, nargs=4)
     arguments = parser.parse_args()
     logging.basicConfig(format="%(levelname)s solver: %(message)s")
+    logger.setLevel(logging.INFO)
     try:
         serve(load_scenario(arguments.scenario), arguments.fds)
     except DpvpError as error:

@@ -146,6 +146,28 @@ class RunMetrics:
             self._reached_since = t
 
 
+def described(summary: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the summary as (name, value with unit); what is not known is left out."""
+    unit = summary["error_unit"]
+    plan, age = summary["plan_ms"], summary["state_age_ms"]
+    goal = "none" if summary["goal"] is None else " ".join(f"{number:.3f}" for number in summary["goal"])
+    numbers = (
+        ("reached after", "{:.2f} s", (summary["reached_at_s"],)),
+        ("final error", f"{{:.2f}} m{unit}", (1e3 * summary["final_error"],)),
+        ("rms error", f"{{:.2f}} m{unit} once settled", (1e3 * summary["settled_rms_error"],)),
+        ("final speed", "{:.4f} rad/s", (summary["final_speed_rad_s"],)),
+        ("plan time", "p50 {:.2f} ms, p99 {:.2f} ms", (plan["p50"], plan["p99"])),
+        ("state age", "p50 {:.2f} ms, p99 {:.2f} ms", (age["p50"], age["p99"])),
+        ("missed periods", "{:.2%} of {:.0f}", (summary["missed_share"], summary["periods"])),
+        ("peak torque", "{:.0%} of the limit", (summary["peak_effort_share"],)),
+        ("peak velocity", "{:.0%} of the limit", (summary["peak_velocity_share"],)),
+        ("duration", "{:.1f} s", (summary["duration_s"],)),
+    )
+    known = [(name, text.format(*values)) for name, text, values in numbers if not any(map(math.isnan, values))]
+    success = "reached" if summary["success"] else "not reached in time"
+    return [("scenario", summary["scenario"]), ("goal", f"{goal}, {success}"), *known]
+
+
 def write_metrics(file: Path, summary: Mapping[str, Any]) -> None:
     """Write `summary` as JSON, NaN and infinity as null; a reader sees the old content or the new, never a half."""
     part = file.with_name(f".{file.name}.part")

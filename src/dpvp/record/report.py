@@ -221,7 +221,12 @@ def read_run(folder: Path) -> tuple[RunMetrics, RunSeries]:
 
 
 def write_report(folder: Path) -> dict[str, Any]:
-    """Mend the recording in `folder` if it was cut off, write its metrics and picture anew, return the metrics.
+    """Write the metrics and the picture of the run in `folder` anew and return the metrics; see `rebuild`."""
+    return rebuild(folder)[0]
+
+
+def rebuild(folder: Path) -> tuple[dict[str, Any], RunSeries]:
+    """Mend the recording in `folder` if it was cut off, write its metrics and picture anew, return what they show.
 
     Raises:
         ConfigError: the folder does not hold a run.
@@ -232,7 +237,7 @@ def write_report(folder: Path) -> dict[str, Any]:
     summary = metrics.summary()
     write_metrics(folder / METRICS, summary)
     draw_run(series, folder / PICTURE)
-    return summary
+    return summary, series
 
 
 def _series(
@@ -272,6 +277,7 @@ def _series(
         success_error=scenario.task.tolerance,
         final_error=summary["final_error"],
         error_unit=scenario.task.error_unit,
+        begin=begin,
     )
 
 

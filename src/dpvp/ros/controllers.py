@@ -16,7 +16,6 @@ FEEDBACK = "linear_feedback_controller"  # name of the controller and of its pac
 ESTIMATOR, DAMPING = "joint_state_estimator", "damping_controller"
 MANAGER = "controller_manager"
 GAZEBO_STEPS = 1000  # physics steps per second of config/gazebo/world.sdf
-_FALLBACK_GROUP, _FEEDBACK_GROUP = "spawn_fallback", "spawn_feedback"
 
 
 @dataclass(frozen=True)
@@ -64,16 +63,14 @@ def controller_groups(files: Sequence[Path], robot: Robot, mode: Mode) -> tuple[
     _check_rate(file, manager.get("update_rate"), mode)
     # the one that receives comes before those that feed it
     chain = sorted((name for name, kind in types.items() if kind.startswith(f"{FEEDBACK}/")), key=FEEDBACK.__ne__)
-    named = [manager[member].get("fallback_controllers") for member in chain]
-    fallbacks = [name for names in named if isinstance(names, list) for name in names]
-    fallbacks = [name for i, name in enumerate(fallbacks) if name not in fallbacks[:i]]
+    fallbacks = _fallbacks(manager, chain)
     if not fallbacks or not all(isinstance(name, str) and name in types for name in fallbacks):
         reason = "must name controllers of this file that take over when the chain fails, for example one that damps"
         raise ConfigError(file, f"{MANAGER}.{FEEDBACK}.fallback_controllers", fallbacks, reason)
     members = (
         ("spawn_broadcasters", [name for name, kind in types.items() if kind.endswith("Broadcaster")], ""),
-        (_FALLBACK_GROUP, fallbacks, "--inactive"),
-        (_FEEDBACK_GROUP, chain, "--activate-as-group"),
+        ("spawn_fallback", fallbacks, "--inactive"),
+        ("spawn_feedback", chain, "--activate-as-group"),
     )
     return tuple(
         ControllerGroup(name, tuple(controllers), option, _packages(types[controller] for controller in controllers))
@@ -82,10 +79,24 @@ def controller_groups(files: Sequence[Path], robot: Robot, mode: Mode) -> tuple[
     )
 
 
-def succession(groups: Iterable[ControllerGroup]) -> Succession:
-    """Return who takes over from whom among what `controller_groups` found."""
-    members = {group.name: group.controllers for group in groups}
-    return Succession(members[_FEEDBACK_GROUP], members[_FALLBACK_GROUP])
+def succession(files: Sequence[Path]) -> Succession:
+    """Return who takes over from whom in parameter files that `controller_groups` accepts.
+
+    Only what feeds the law goes with it. The law's package has estimators for other ends too, such as one that tells a
+    driver where the arm is: without it the driver would pull the arm back to where it was taken over.
+    """
+    nodes = _node_parameters(files)
+    prefix = f"{FEEDBACK}/"
+    writes = {name: given.get("command_interfaces") or () for name, given in nodes.items()}
+    chain = (FEEDBACK, *(name for name in writes if any(each.startswith(prefix) for each in writes[name])))
+    return Succession(chain, tuple(_fallbacks(nodes.get(MANAGER, {}), chain)))
+
+
+def _fallbacks(manager: Mapping[str, Any], chain: Iterable[str]) -> list[Any]:
+    """Return what the file names as fallbacks of `chain`, each once, whatever it is."""
+    named = [manager[member].get("fallback_controllers") for member in chain]
+    fallbacks = [name for names in named if isinstance(names, list) for name in names]
+    return [name for i, name in enumerate(fallbacks) if name not in fallbacks[:i]]
 
 
 def _packages(types: Iterable[str]) -> tuple[str, ...]:

@@ -70,6 +70,11 @@ class LocalProcesses:
         """Return the process id of a process."""
         return self._processes[name].pid
 
+    @property
+    def pids(self) -> dict[str, int]:
+        """Process ids of all that were started, by name."""
+        return {name: process.pid for name, process in self._processes.items()}
+
     def close(self) -> None:
         """End all processes at once: SIGINT, then SIGTERM, then SIGKILL."""
         waiting = list(self._processes.values())

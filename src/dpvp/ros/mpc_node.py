@@ -1,8 +1,8 @@
 """mpc_node: the MPC as a ROS 2 lifecycle node that serves ros2_control's linear_feedback_controller.
 
 Subscribes `sensor`, `goal`, `supervisor_node/verdict` and, where the task takes velocities, `cmd_vel`; publishes
-`control` (in shadow `~/shadow_control`), `~/plan`, `~/plan_ms`, `~/active_goal`, `/diagnostics`; services `~/start`,
-`~/hold`, `~/stop`. Time inside is the plant's: that of the states' stamps.
+`control` (in shadow `~/shadow_control`), `~/plan`, `~/plan_ms`, `~/active_goal`, `~/solved`, `/diagnostics`; services
+`~/start`, `~/hold`, `~/stop`. Time inside is the plant's: that of the states' stamps.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from std_msgs.msg import Float64
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
-from dpvp.config import Config
 from dpvp.control.gate import Decision
 from dpvp.control.loop import Answer, MpcLoop
+from dpvp.control.plant_clock import PlantClock
 from dpvp.control.states import LoopState, Reason
 from dpvp.environment import require_pins
 from dpvp.errors import DpvpError, EnvironmentProblem, GoalError, MessageError
@@ -41,10 +41,10 @@ from dpvp.ros.convert import (
     state_of,
     trajectory_message,
 )
-from dpvp.ros.lifecycle import IDLE_SPIN, InterfaceNode
+from dpvp.ros.lifecycle import IDLE_SPIN, InterfaceNode, NodeParameters
 from dpvp.ros.messages import Control, Sensor
 from dpvp.ros.node import COMMAND, LATCHED, STREAM, run_node
-from dpvp.ros.parameters import declare
+from dpvp.ros.solved_topic import SolvedTopic
 from dpvp.scenario import Scenario, load_scenario
 from dpvp.tasks.task import Steered
 
@@ -53,13 +53,12 @@ POLL = 0.001  # s between looks at the solver's mailbox; the 1 kHz sensor stream
 REPORT_PERIOD = 0.2  # s
 
 
-class MpcParameters(Config):
+class MpcParameters(NodeParameters):
     """Parameters of mpc_node."""
 
     scenario: str = Field("kuka_reach", description="name of a scenario or path of a scenario file")
     goal: tuple[float, ...] = Field((), description="goal at start, in the task's units; empty: that of the scenario")
     start: bool = Field(False, description="follow plans as soon as the node is active, without waiting for ~/start")
-    autostart: bool = Field(True, description="configure and activate without a lifecycle manager")
     lock_step: bool = Field(False, description="answer every state and let the plant wait for it")
     supervised: bool = Field(False, description="hold until supervisor_node allows more, and when it falls silent")
     shadow: bool = Field(False, description="plan beside whoever moves the robot: commands go to ~/shadow_control only")
@@ -80,11 +79,13 @@ class MpcInterface:
         """
         self._node, self._parameters, self._scenario = node, parameters, scenario
         self._robot = scenario.robot
-        solver = partial(SolverProcess, Path(scenario.file), scenario)
+        self._solved = SolvedTopic(node)
+        solver = partial(SolverProcess, Path(scenario.file), scenario, self._solved.note)
         self.loop = MpcLoop(scenario, solver, supervised=parameters.supervised)
         with (
             ExitStack() as undo
         ):  # Ctrl-C may come while we wait, and the solver would not hear of it before it is ready
+            undo.callback(node.destroy_publisher, self._solved.publisher)
             undo.callback(self.loop.close)
             if not self.loop.solver.wait_ready(SOLVER_PATIENCE):
                 raise EnvironmentProblem(f"the solver process for {scenario.file} did not start; see its message above")
@@ -113,6 +114,7 @@ class MpcInterface:
         self._sensor: Sensor | None = None
         self._reported: Decision | None = None
         self._said_goal: Array | None = None
+        self._plant_clock = PlantClock()
         self.active = False
 
     def activate(self) -> None:
@@ -132,11 +134,13 @@ class MpcInterface:
     def close(self) -> None:
         """Disconnect and end the solver."""
         self.loop.close()
+        self._solved.tell()
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
         for service in self._services:
             self._node.destroy_service(service)
-        for publisher in (self._control, self._plan, self._plan_ms, self._goal, self._diagnostics):
+        solved = self._solved.publisher
+        for publisher in (self._control, self._plan, self._plan_ms, solved, self._goal, self._diagnostics):
             self._node.destroy_publisher(publisher)
 
     def aim(self, goal: tuple[float, ...]) -> None:
@@ -153,6 +157,7 @@ class MpcInterface:
         if self._parameters.lock_step or not self.active:
             return IDLE_SPIN
         if now >= self._next_tick:
+            self.loop.latencies.add("wake", now - self._next_tick)
             skipped = int((now - self._next_tick) / self._period)
             self._next_tick += (skipped + 1) * self._period
             self._stop_if_unsteered(now)
@@ -163,12 +168,14 @@ class MpcInterface:
             self._next_command += (int((now - self._next_command) / self._command_period) + 1) * self._command_period
             self._sense()
             self._publish(self.loop.go_on())
+        self._solved.tell()
         return max(0.0, min(POLL, min(self._next_tick, self._next_command) - time.monotonic()))
 
     def _on_sensor(self, message: Sensor) -> None:
         if not self.active:
             return
         self._sensor = message  # converted when it is needed: most of the stream is not
+        self._plant_clock.hear(seconds(message.header.stamp), time.monotonic())
         if self._parameters.lock_step:
             self._answer_in_lock_step(message)
 
@@ -176,7 +183,9 @@ class MpcInterface:
         message, self._sensor = self._sensor, None
         if message is not None:
             try:
-                self.loop.sense(self._fresh(state_of(self._robot, message)))
+                state = self._fresh(state_of(self._robot, message))
+                self.loop.latencies.add("state", self._plant_now() - state.t)
+                self.loop.sense(state)
             except MessageError as error:
                 self.loop.refuse_state(error)
 
@@ -193,6 +202,7 @@ class MpcInterface:
     def _answer_in_lock_step(self, message: Sensor) -> None:
         try:
             self._publish(self.loop.step(state_of(self._robot, message)))
+            self._solved.tell()
         except MessageError as error:
             self.loop.refuse_state(error)
 
@@ -263,6 +273,7 @@ class MpcInterface:
         stamp = answer.state.mark
         assert isinstance(stamp, Time)
         self._control.publish(control_message(self._robot, answer.command, self._now(), stamp))
+        self._note_latencies(answer)
         if (plan := answer.plan) is None:
             return
         self._plan_ms.publish(Float64(data=1e3 * plan.timings.total))
@@ -270,6 +281,20 @@ class MpcInterface:
         if rate and now >= self._next_plan_message and self._plan.get_subscription_count():
             self._next_plan_message = now + 1.0 / rate
             self._plan.publish(trajectory_message(self._robot, plan, stamp))
+
+    def _note_latencies(self, answer: Answer) -> None:
+        """Count how old the state and the plan behind a command were when it went out; in lock-step no time passes."""
+        if self._parameters.lock_step or self.loop.plan is None or self.loop.decision.state is not LoopState.TRACK:
+            return
+        now = self._plant_now()
+        self.loop.latencies.add("command", now - self.loop.plan.t0)
+        self.loop.latencies.add("whole", now - answer.state.t)
+
+    def _plant_now(self) -> float:
+        """Return the plant's time, s, finer than `/clock` tells it."""
+        if self._node.get_parameter("use_sim_time").value:
+            return self._plant_clock.at(time.monotonic())
+        return seconds(self._now())
 
     def _report(self) -> None:
         report, self._reported = self.loop.report(), self.loop.decision
@@ -292,28 +317,20 @@ class MpcInterface:
         return self._node.get_clock().now().to_msg()
 
 
-class MpcNode(InterfaceNode):
+class MpcNode(InterfaceNode[MpcParameters]):
     """The lifecycle of `MpcInterface`: configured it has a solver, active it commands."""
 
     def __init__(self) -> None:
-        """Declare the parameters and, with `autostart`, become active.
-
-        Raises:
-            ConfigError: a parameter does not fit.
-            EnvironmentProblem: autostart failed; the reason was logged.
-        """
-        super().__init__("mpc_node")
-        self._settings = declare(self, MpcParameters)
-        if self._settings.autostart:
-            self.start()
+        """Declare the parameters and start; see `InterfaceNode`."""
+        super().__init__("mpc_node", MpcParameters)
 
     def make(self) -> MpcInterface:
         """Load the scenario and start the solver."""
         require_pins()
-        scenario = load_scenario(self._settings.scenario)
-        interface = MpcInterface(self, self._settings, scenario)
+        scenario = load_scenario(self.settings.scenario)
+        interface = MpcInterface(self, self.settings, scenario)
         try:
-            interface.aim(self._settings.goal or scenario.goal)
+            interface.aim(self.settings.goal or scenario.goal)
         except DpvpError:
             interface.close()
             raise

@@ -15,11 +15,16 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 
 from dpvp.errors import DpvpError
+from dpvp.realtime import settle
 from dpvp.ros.lifeline import hold_lifeline
+
+logger = logging.getLogger(__name__)
 
 STREAM = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 COMMAND = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
+# of which none may be lost, nor the one who sends ever wait: seconds of them are kept for a listener that pauses
+COMPLETE = QoSProfile(depth=1000, reliability=ReliabilityPolicy.RELIABLE)
 
 
 class RosLogHandler(logging.Handler):
@@ -67,6 +72,7 @@ def run_node(make: Callable[[], Node], args: list[str] | None) -> int:
         logging.getLogger("dpvp").setLevel(logging.INFO)
         executor = EventsExecutor()
         executor.add_node(node)
+        settle(logger)  # all is built, and a solver has solved
         while rclpy.ok() and not stop:
             node.spin_some(executor)
     except KeyboardInterrupt:

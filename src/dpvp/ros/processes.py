@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +13,7 @@ from pydantic import Field, field_validator
 from dpvp.config import Config, read_yaml, share_directory
 from dpvp.description import Mode, robot_urdf, xacro_arguments
 from dpvp.errors import ConfigError
+from dpvp.realtime import realtime
 from dpvp.ros.controllers import FEEDBACK, ControllerGroup, controller_groups, succession
 from dpvp.scenario import Scenario
 
@@ -51,6 +52,9 @@ class Bringup(Config):
         "", description="keystore of SROS2 with an enclave for each node (docs/security.md); empty: as the environment"
     )
     headless: bool = Field(True, description="no window of the simulator")
+    realtime: bool = Field(
+        False, description="dpvp's nodes and solver lock memory and go before ordinary processes, as far as permitted"
+    )
 
     @field_validator("goal")
     @classmethod
@@ -144,7 +148,14 @@ def bringup_processes(scenario: Scenario, bringup: Bringup, run_dir: Path) -> tu
     else:
         below = _own_world(scenario, bringup) if plant == "dpvp" else ()
     loop = (*_supervisor(scenario, bringup, plant), _mpc(scenario, bringup))
-    return (*below, *_estimator(scenario, bringup), *loop, *_extras(scenario, bringup, run_dir))
+    specs = (*below, *_estimator(scenario, bringup), *loop, *_extras(scenario, bringup, run_dir))
+    return tuple(map(_in_real_time, specs)) if bringup.realtime else specs
+
+
+def _in_real_time(spec: ProcessSpec) -> ProcessSpec:
+    """Tell a process of ours what it is to do for its timing."""
+    ours = realtime(spec.name) if spec.package == "dpvp" else {}
+    return replace(spec, environment={**spec.environment, **ours})
 
 
 def _resolved_plant(bringup: Bringup) -> str:
@@ -162,6 +173,8 @@ def _check(scenario: Scenario, bringup: Bringup, plant: str) -> None:
         raise ConfigError("bring-up", "plant", plant, f"dpvp's world is for mode mujoco; mode is {bringup.mode}")
     if plant != "dpvp" and bringup.lock_step:
         raise ConfigError("bring-up", "lock_step", True, "only dpvp's world waits: needs mode mujoco and plant dpvp")
+    if bringup.realtime and bringup.lock_step:
+        raise ConfigError("bring-up", "realtime", True, "in lock-step no time passes; leave one of the two out")
     if bringup.driver and bringup.driver not in (drivers := scenario.robot.drivers):
         raise ConfigError("bring-up", "driver", bringup.driver, f"{scenario.robot.name} has {', '.join(drivers)}")
     if bringup.goal:
@@ -208,7 +221,7 @@ def _supervisor(scenario: Scenario, bringup: Bringup, plant: str) -> tuple[Proce
         "use_sim_time": bringup.use_sim_time,
     }
     if plant == "ros2_control":
-        names = succession(controller_groups(_controller_files(scenario, bringup), scenario.robot, bringup.mode))
+        names = succession(_controller_files(scenario, bringup))
         parameters |= {"chain": list(names.chain), "fallbacks": list(names.fallbacks)}
     node = ("supervisor_node", "dpvp", "supervisor_node", parameters)
     return (ProcessSpec(*node, remappings=_state(scenario), environment=_ENVIRONMENT, required=True),)

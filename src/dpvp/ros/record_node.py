@@ -1,8 +1,9 @@
 """record_node: writes a run into its folder while it lasts: `run.mcap`, `metrics.json`, and at the end `run.png`.
 
-Subscribes `control`, `joint_states`, `mpc_node/plan`, `mpc_node/plan_ms`, `mpc_node/active_goal`,
-`world_node/state_age_ms`, `/diagnostics` and what tells of a floating base, each with whatever its publishers offer.
-The robot's URDF is put into the recording too, so that it can be shown without anything else.
+Subscribes `control`, `joint_states`, `mpc_node/plan`, `mpc_node/plan_ms`, `mpc_node/active_goal`, `mpc_node/solved`,
+`mpc_node/shadow_control`, `supervisor_node/verdict`, `world_node/phase`, `world_node/state_age_ms`, `estop`,
+`/diagnostics` and what tells of a floating base, each with whatever its publishers offer. The robot's URDF is put into
+the recording too, so that it can be shown without anything else.
 """
 
 from __future__ import annotations
@@ -12,14 +13,14 @@ import time
 from functools import partial
 from typing import Any
 
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from nav_msgs.msg import Odometry
 from pydantic import Field
 from rclpy.executors import Executor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Imu, JointState
-from std_msgs.msg import Float64, String
+from std_msgs.msg import Bool, Float64, Float64MultiArray, String
 from trajectory_msgs.msg import JointTrajectory
 
 from dpvp.config import Config
@@ -30,7 +31,7 @@ from dpvp.record.report import METRICS, PICTURE, RECORDING, RunFeed, open_run, r
 from dpvp.robot import Robot
 from dpvp.ros.convert import goal_type
 from dpvp.ros.messages import Control, Sensor
-from dpvp.ros.node import LATCHED, run_node
+from dpvp.ros.node import COMPLETE, LATCHED, run_node
 from dpvp.ros.parameters import declare
 from dpvp.ros.processes import IMU
 from dpvp.ros.wire import decode, encode
@@ -42,12 +43,21 @@ TOPICS: dict[str, type] = {
     "joint_states": JointState,
     "mpc_node/plan": JointTrajectory,
     "mpc_node/plan_ms": Float64,
+    "mpc_node/solved": Float64MultiArray,
+    "mpc_node/shadow_control": Control,
+    "supervisor_node/verdict": DiagnosticStatus,
+    "world_node/phase": String,
     "world_node/state_age_ms": Float64,
+    "estop": Bool,
     "/diagnostics": DiagnosticArray,
 }
 OF_A_BASE: dict[str, type] = {"estimator_node/sensor": Sensor, "world_node/odom": Odometry, IMU: Imu}  # that floats
 # a subscriber that asks for nothing matches every publisher; the depth bridges pauses of the operating system
 ANY_OFFER = QoSProfile(depth=200, reliability=ReliabilityPolicy.BEST_EFFORT)
+ASKED: dict[str, QoSProfile] = {  # where it matters that the first message, or every one, is heard
+    **dict.fromkeys(("mpc_node/active_goal", "world_node/phase", "estop"), LATCHED),
+    "mpc_node/solved": COMPLETE,
+}
 METRICS_PERIOD = 1.0  # s between two versions of metrics.json
 METRICS_SHARE = 0.02  # of the time at most is spent on them, however long the run
 IDLE_SPIN = 0.1  # s
@@ -105,10 +115,9 @@ class RecordNode(Node):
         super().destroy_node()
 
     def _subscribe(self, topic: str, kind: type) -> Any:
-        latched = topic == "mpc_node/active_goal"
         full_name = self.resolve_topic_name(topic)
         save = partial(self._save, full_name, kind, self._feed.topic_of(full_name))
-        return self.create_subscription(kind, topic, save, LATCHED if latched else ANY_OFFER, raw=True)
+        return self.create_subscription(kind, topic, save, ASKED.get(topic, ANY_OFFER), raw=True)
 
     def _save(self, full_name: str, kind: type, fed: str | None, raw: bytes) -> None:
         # EventsExecutor fails on callbacks that ask for the times of a message, so that the time of sending is unknown

@@ -73,6 +73,7 @@ class RunSeries:
         success_error: distance at which the goal counts as reached.
         final_error: distance at the end, in `error_unit`, as is every distance.
         error_unit: m, or m/s where the goal is a velocity.
+        begin: when all these times were zero, s since 1970.
     """
 
     title: str
@@ -94,6 +95,7 @@ class RunSeries:
     success_error: float
     final_error: float
     error_unit: str = "m"
+    begin: float = 0.0
 
 
 def draw_run(run: RunSeries, file: Path) -> None:
