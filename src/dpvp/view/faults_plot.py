@@ -1,4 +1,4 @@
-"""Picture of a fault campaign: how soon each kind was detected, how soon the robot was safe, how near limits it came."""
+"""Picture of a fault campaign: how soon each kind was detected and the robot safe, how near limits it came."""
 
 from __future__ import annotations
 
@@ -40,7 +40,14 @@ def _draw_spread(axis: Axes, found: Sequence[Mapping[str, Any]], key: str, title
     for place, row in enumerate(found):
         middle, most = row[key]["p50"], row[key]["most"]
         if middle is None or not math.isfinite(middle):
-            axis.text(0.0, place, "need not be" if not row["must_be_named"] else "never", fontsize=6.5, color=FAINT, va="center")
+            axis.text(
+                0.0,
+                place,
+                "need not be" if not row["must_be_named"] else "never",
+                fontsize=6.5,
+                color=FAINT,
+                va="center",
+            )
             continue
         axis.plot([middle, most], [place, place], color=BLUE, linewidth=1.2)
         axis.plot(middle, place, "o", color=BLUE, markersize=3.5)

@@ -48,9 +48,8 @@ class Tally:
         self._slowest = max(self._slowest, finding.periods if finding.periods > 0.0 else 0.0)
         self._progress.update(self._bar, advance=1, crossings=self._crossings, slowest=self._slowest)
         if finding.wrong:
-            self._progress.console.print(
-                f"[red]{finding.scenario} {finding.case.kind} seed {finding.case.seed}: {', '.join(finding.wrong)}[/red]"
-            )
+            case, wrong = finding.case, ", ".join(finding.wrong)
+            self._progress.console.print(f"[red]{finding.scenario} {case.kind} seed {case.seed}: {wrong}[/red]")
 
 
 @contextmanager

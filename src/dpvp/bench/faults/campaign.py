@@ -1,4 +1,4 @@
-"""The campaign in simulated time: cases drawn from a seed, run by as many processes as wanted, judged and written down."""
+"""The campaign in simulated time: cases drawn from a seed, run by some processes and judged."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def measure_usual(pool: ProcessPoolExecutor, scenarios: Sequence[str]) -> Usual:
     cases = [(name, replace(UNDISTURBED, motion=motion)) for name in scenarios for motion in range(MOTIONS)]
     found = list(pool.map(_undisturbed, *zip(*cases, strict=True)))
     return {
-        name: {key: max(shares[key] for (n, _), shares in zip(cases, found, strict=True) if n == name) for key in found[0]}
+        name: {
+            key: max(shares[key] for (n, _), shares in zip(cases, found, strict=True) if n == name) for key in found[0]
+        }
         for name in scenarios
     }
 
 
-def run_cases(
-    pool: ProcessPoolExecutor, drawn: Sequence[tuple[str, Case]], usual: Usual
-) -> Iterator[Finding]:
+def run_cases(pool: ProcessPoolExecutor, drawn: Sequence[tuple[str, Case]], usual: Usual) -> Iterator[Finding]:
     """Run the cases and yield what is found as soon as it is."""
     running = [pool.submit(run_case, name, case, usual[name]) for name, case in drawn]
     for done in as_completed(running):

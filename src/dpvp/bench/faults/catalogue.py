@@ -1,5 +1,6 @@
 """Every kind of fault that is injected in simulated time: what it is, and the state that it has to lead to."""
 
+# ruff: noqa: E501 (a row of a table is a line)
 from __future__ import annotations
 
 from dpvp.bench.faults import around, commanding, sensing, solving

@@ -1,5 +1,6 @@
 """What is done to running nodes: processes killed, stopped and starved, a full disk, a wrong artifact, a wrong clock."""
 
+# ruff: noqa: E501 (a row of a table is a line)
 from __future__ import annotations
 
 import os
@@ -136,7 +137,9 @@ def _spoilt_artifact(stage: Stage) -> Iterator[None]:
         shutil.move(kept, graph)
 
 
-def _kind(name: str, text: str, harm: Harm, lasts: tuple[float, float], safe: Safe, *words: str, **more: object) -> RealKind:
+def _kind(
+    name: str, text: str, harm: Harm, lasts: tuple[float, float], safe: Safe, *words: str, **more: object
+) -> RealKind:
     return RealKind(name, text, Fault, lasts, safe, words, harm=harm, **more)  # type: ignore[arg-type]
 
 

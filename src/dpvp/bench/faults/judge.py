@@ -1,4 +1,4 @@
-"""The judge: from what was true of the plant to whether a fault was seen, how soon it was safe, and who crossed a limit."""
+"""The judge: was a fault seen, how soon was the robot safe, and who crossed a limit, by what was true of the plant."""
 
 from __future__ import annotations
 
@@ -62,14 +62,10 @@ def peaks(trace: Trace, since: float = 0.0) -> dict[str, float]:
     """Return the largest share of each limit from `since`, s, on."""
     truth = trace.truth
     later = np.array(truth.t) > since - ROUNDING
-    return {
-        name: float(np.array(getattr(truth, name))[later].max(initial=0.0)) for name in (*QUANTITIES, "asked")
-    }
+    return {name: float(np.array(getattr(truth, name))[later].max(initial=0.0)) for name in (*QUANTITIES, "asked")}
 
 
-def judge(
-    scenario: str, period: float, kind: Kind, case: Case, trace: Trace, usual: Mapping[str, float]
-) -> Finding:
+def judge(scenario: str, period: float, kind: Kind, case: Case, trace: Trace, usual: Mapping[str, float]) -> Finding:
     """Judge a case.
 
     Args:

@@ -16,8 +16,8 @@ from dpvp.bench.faults.judge import QUANTITIES, Finding
 from dpvp.jsonfile import to_json
 
 HEAD = (
-    "| fault | what goes wrong | count | named by | safe state | detected after, p50 and most, s | safe after, p50 and most, "
-    "periods | torque, velocity, most | beyond limits | came back |"
+    "| fault | what goes wrong | count | named by | safe state | detected after, p50 and most, s "
+    "| safe after, p50 and most, periods | torque, velocity, most | beyond limits | came back |"
 )
 MISSING = "–"
 
@@ -38,13 +38,8 @@ class Journal:
 
 def read_journal(file: Path) -> list[dict[str, Any]]:
     """Return the records in `file`; the last line, if it was cut, is left out."""
-    records = []
-    for line in file.read_text(encoding="utf-8").splitlines():
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return records
+    lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
 def rows(kinds: Sequence[Kind], records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

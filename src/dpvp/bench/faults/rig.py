@@ -1,4 +1,4 @@
-"""Rig: plant, loop, solver and supervisor of a scenario in one process and in simulated time, with a fault between them.
+"""Rig: plant, loop, solver and supervisor of a scenario in one process and in simulated time, a fault between them.
 
 What the nodes do, in their order and at their rates, without ROS: every machine finds the same.
 """
@@ -21,7 +21,7 @@ from dpvp.control.guard import check_state
 from dpvp.control.loop import Answer, MpcLoop
 from dpvp.control.states import LoopState, Reason
 from dpvp.errors import MessageError
-from dpvp.plan import Array, Command, State
+from dpvp.plan import Command, State
 from dpvp.scenario import Scenario
 from dpvp.tasks.task import Steered
 from dpvp.worlds.mujoco import MujocoWorld
@@ -189,9 +189,10 @@ class _Run:
 
     def come_back(self) -> None:
         """Do what an operator does after a fault: reset and ask for tracking again."""
-        if self._supervisor.reset() and self.loop.decision.reason is Reason.ASKED:
-            if self.loop.decision.state is LoopState.HOLD:
-                self.loop.ask(LoopState.TRACK)
+        decision = self.loop.decision
+        held = (decision.state, decision.reason) == (LoopState.HOLD, Reason.ASKED)
+        if self._supervisor.reset() and held:
+            self.loop.ask(LoopState.TRACK)
 
     def _run_loop(self) -> None:
         """Do what mpc_node does in this moment."""

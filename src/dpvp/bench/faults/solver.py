@@ -1,4 +1,4 @@
-"""SimulatedSolver: the planner of a scenario behind the doors of `SolverProcess`, in simulated time and spoilt by a fault."""
+"""SimulatedSolver: the planner of a scenario that looks like a `SolverProcess`, in simulated time, spoilt by a fault."""
 
 from __future__ import annotations
 

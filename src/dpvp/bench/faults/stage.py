@@ -41,7 +41,9 @@ class Stage:
 
         self.scenario, self.run_dir = scenario, run_dir
         bringup = Bringup(plant="dpvp", start="false")
-        self._specs = {spec.name: spec for spec in bringup_processes(scenario, bringup, run_dir) if spec.package == "dpvp"}
+        self._specs = {
+            spec.name: spec for spec in bringup_processes(scenario, bringup, run_dir) if spec.package == "dpvp"
+        }
         self._rng, self._next_goal = np.random.default_rng(seed), 0.0
         self._start = LocalProcesses
         self._running: dict[str, LocalProcesses] = {}
