@@ -78,19 +78,10 @@ def hog(stage: Stage, seconds: float, rng: np.random.Generator) -> None:
 
 def press(stage: Stage, seconds: float, rng: np.random.Generator) -> None:
     """Press the emergency stop, and release it."""
-    from std_msgs.msg import Bool
-
-    from dpvp.ros.node import LATCHED
-
-    publisher = stage.pilot.node.create_publisher(Bool, "estop", LATCHED)
-    try:
-        stage.spin(0.1)  # that the supervisor finds it
-        publisher.publish(Bool(data=True))
-        stage.spin(seconds)
-        publisher.publish(Bool(data=False))
-        stage.spin(0.2)
-    finally:
-        stage.pilot.node.destroy_publisher(publisher)
+    stage.others.say_stop(pressed=True)
+    stage.spin(seconds)
+    stage.others.say_stop(pressed=False)
+    stage.spin(0.2)
 
 
 def fill_disk(stage: Stage, seconds: float, rng: np.random.Generator) -> None:
@@ -102,19 +93,11 @@ def fill_disk(stage: Stage, seconds: float, rng: np.random.Generator) -> None:
 
 def turn_clock(stage: Stage, seconds: float, rng: np.random.Generator) -> None:
     """Publish another time on /clock, between the messages of the plant."""
-    from rosgraph_msgs.msg import Clock
-
-    from dpvp.ros.convert import stamp_of
-    from dpvp.ros.node import STREAM
-
-    publisher = stage.pilot.node.create_publisher(Clock, "/clock", STREAM)
     away, end = float(rng.uniform(1.0, 100.0)), time.monotonic() + seconds
-    try:
+    with stage.others.clock() as say:
         while time.monotonic() < end:
-            publisher.publish(Clock(clock=stamp_of(stage.pilot.now + away)))
+            say(stage.pilot.now + away)
             stage.spin(0.01)
-    finally:
-        stage.pilot.node.destroy_publisher(publisher)
 
 
 def swap_artifact(stage: Stage, seconds: float, rng: np.random.Generator) -> None:
