@@ -111,14 +111,19 @@ def main(
             for finding in run_real(name, chosen_real, real, runs, seed):
                 tally.add(finding)
     records = read_journal(json.with_suffix(".jsonl"))
-    content["rows"], content["real"] = rows(KINDS, simulated), rows(REAL_KINDS, records[len(simulated) :])
-    content["loads"] = [record["load"] for record in records[len(simulated) :]]
+    finish(json, content, simulated, records[len(simulated) :])
+    Console().print(table(content), soft_wrap=True)
+    return 1 if content["totals"]["crossings"] or content["totals"]["not_as_wanted"] else 0
+
+
+def finish(json: Path, content: dict[str, Any], simulated: list[dict[str, Any]], real: list[dict[str, Any]]) -> None:
+    """Sum up the records in `content`, and write it as JSON, table and picture."""
+    content["rows"], content["real"] = rows(KINDS, simulated), rows(REAL_KINDS, real)
+    content["loads"] = [record["load"] for record in real]
     content["totals"] = totals(content["rows"] + content["real"])
     write_metrics(json, content)
     json.with_suffix(".md").write_text(table(content), encoding="utf-8")
     draw_faults(content, json.with_suffix(".png"))
-    Console().print(table(content), soft_wrap=True)
-    return 1 if content["totals"]["crossings"] or content["totals"]["not_as_wanted"] else 0
 
 
 def _simulate(workers: Any, drawn: list[Any], usual: Usual, tally: Tally) -> None:

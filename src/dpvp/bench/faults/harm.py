@@ -23,6 +23,7 @@ from dpvp.bench.faults.stage import Stage
 
 FOLLOW, HOLD, DAMP = Safe
 BUSY = "while True: pass"
+PATIENCE = 20.0  # s
 
 Harm = Callable[[Stage, float, np.random.Generator], None]  # blocks for about the seconds it is given
 
@@ -86,7 +87,10 @@ def press(stage: Stage, seconds: float, rng: np.random.Generator) -> None:
 
 def fill_disk(stage: Stage, seconds: float, rng: np.random.Generator) -> None:
     """Let the recorder's file grow no further, as on a disk that is full."""
-    size = (stage.run_dir / "run.mcap").stat().st_size
+    file, end = stage.run_dir / "run.mcap", time.monotonic() + PATIENCE
+    while not file.exists() and time.monotonic() < end:  # it may just have been started again
+        stage.spin(0.1)
+    size = file.stat().st_size
     resource.prlimit(stage.pid("record_node"), resource.RLIMIT_FSIZE, (size + 1, size + 1))
     stage.spin(seconds)
 
