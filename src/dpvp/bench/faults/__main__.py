@@ -74,6 +74,7 @@ def main(
     runs: Path = Path("runs"),
     seed: int = 0,
     jobs: int = 2,
+    resume: bool = False,
 ) -> int:
     """Inject faults and judge what the robot does; exit code 0 only if none crossed a limit and all were made safe.
 
@@ -88,6 +89,7 @@ def main(
         runs: folder for the folders of runs.
         seed: of everything.
         jobs: processes in simulated time.
+        resume: go on where a campaign with the same arguments was cut off, by the records that it left.
     """
     names = scenarios or tuple(scenario_names())
     chosen = [kind for kind in KINDS if not kinds or kind.name in kinds]
@@ -99,18 +101,20 @@ def main(
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "conditions": {"each": each, "real": real, "seed": seed, "load before": round(os.getloadavg()[0], 1)},
     }
-    journal = Journal(json.with_suffix(".jsonl"))
-    drawn = list(cases(chosen, names, each, seed))
+    file = json.with_suffix(".jsonl")
+    done = {(record["scenario"], record["kind"], record["seed"]) for record in (read_journal(file) if resume else ())}
+    journal = Journal(file, on=resume)
+    drawn = [(n, case) for n, case in cases(chosen, names, each, seed) if (n, case.kind, case.seed) not in done]
     with _bar() as progress, pool(jobs) as workers:
-        content["usual"] = usual = measure_usual(workers, names) if drawn else {}
+        content["usual"] = usual = measure_usual(workers, names) if each else {}
         _simulate(workers, drawn, usual, Tally(journal, progress, len(drawn)))
-    simulated = read_journal(json.with_suffix(".jsonl"))
+    simulated = read_journal(file)
     with _bar() as progress:
         tally = Tally(journal, progress, real * len(chosen_real) * len(real_scenarios))
         for name in real_scenarios if real else ():
             for finding in run_real(name, chosen_real, real, runs, seed):
                 tally.add(finding)
-    records = read_journal(json.with_suffix(".jsonl"))
+    records = read_journal(file)
     finish(json, content, simulated, records[len(simulated) :])
     Console().print(table(content), soft_wrap=True)
     return 1 if content["totals"]["crossings"] or content["totals"]["not_as_wanted"] else 0

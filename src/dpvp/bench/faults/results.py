@@ -25,10 +25,10 @@ MISSING = "–"
 class Journal:
     """Findings on disk as soon as they are known, one line of JSON each: a crash loses none."""
 
-    def __init__(self, file: Path) -> None:
-        """Write into `file`, which is begun anew."""
+    def __init__(self, file: Path, *, on: bool = False) -> None:
+        """Write into `file`, which is begun anew unless it is to go `on`."""
         file.parent.mkdir(parents=True, exist_ok=True)
-        self._file = file.open("w", encoding="utf-8")
+        self._file = file.open("a" if on else "w", encoding="utf-8")
 
     def add(self, finding: Finding) -> None:
         """Write one down."""
