@@ -9,6 +9,7 @@ SCENARIO := kuka_reach
 SCENARIOS := $(basename $(notdir $(wildcard config/*.yaml)))
 VIDEO_ARGS := --fps 20 --seconds 6
 BENCH_ARGS :=
+FUZZ_ARGS :=
 SYSTEMS := unicycle cartpole pendulum double_pendulum quadrotor
 STUDY = $(RUN) $(BIN)/python -m dpvp_training.systems.dpvp.bench
 PYTEST_ARGS :=
@@ -25,7 +26,8 @@ INTERFACES := $(shell find src/dpvp/ros/interfaces -type f -not -name '*.pyc' 2>
 RUN := env OMP_NUM_THREADS=1 ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST
 
 .DEFAULT_GOAL := help
-.PHONY: help venv msgs train-venv demo test test-slow check format bench bench-realtime bench-robots faults soak bench-dpvp artifacts videos clean
+.PHONY: help venv msgs train-venv demo test test-slow check format bench bench-realtime bench-robots faults soak bench-dpvp fuzz \
+  artifacts videos clean
 .DELETE_ON_ERROR:
 
 help: ## print this list
@@ -81,6 +83,9 @@ faults: msgs ## break everything around the loop: docs/bench/faults (an hour; QU
 
 soak: msgs ## all nodes at full rate for MINUTES=30: memory, missed periods, the recording
 	@$(RUN) $(BIN)/python -m dpvp.bench.faults.soak --minutes $(or $(MINUTES),30) --json docs/bench/soak.json
+
+fuzz: msgs ## ten thousand spoiled inputs of each kind that is read: docs/bench/fuzz.json (hours; FUZZ_ARGS: formats, --count)
+	@$(RUN) $(BIN)/python -m dpvp.bench.fuzz --json docs/bench/fuzz.json $(FUZZ_ARGS)
 
 bench-dpvp: msgs train-venv ## measure what DPVP learned: every study, docs/bench/dpvp (about an hour and a half)
 	$(STUDY) closed_loop --task kuka_reach

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pydantic
-import yaml
 
 from dpvp.errors import ConfigError, EnvironmentProblem
+from dpvp.untrusted import LARGEST_TEXT, UnreadableError, parse_yaml, read_bounded
 
 if int(pydantic.VERSION.split(".")[0]) < 2:
     raise EnvironmentProblem(
@@ -48,17 +48,18 @@ def share_directory() -> Path:
 
 
 def read_yaml(file: Path) -> dict[str, Any]:
-    """Read one YAML mapping with the safe loader.
+    """Read one YAML mapping of plain values; `dpvp.untrusted.parse_yaml` says what these are.
 
     Raises:
-        ConfigError: the file is missing, is not YAML or is not a mapping.
+        ConfigError: the file is missing, cannot be read, is not YAML or is not a mapping.
     """
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, IsADirectoryError):
-        raise ConfigError(file, "(file)", "missing", "this file must exist") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(file, "(syntax)", str(error).replace("\n", " "), "must be YAML 1.1 in UTF-8") from None
+        content = parse_yaml(read_bounded(file, LARGEST_TEXT).decode("utf-8"))
+    except OSError as error:
+        found = "missing" if isinstance(error, FileNotFoundError) else error.strerror
+        raise ConfigError(file, "(file)", found, "this file must exist and be readable") from None
+    except ValueError as error:  # UnreadableError, UnicodeDecodeError
+        raise ConfigError(file, "(syntax)", str(error), "must be YAML 1.1 in UTF-8") from None
     if not isinstance(content, dict):
         raise ConfigError(file, "(root)", type(content).__name__, "must be a mapping of keys to values")
     return content
@@ -99,9 +100,9 @@ def override(content: dict[str, Any], text: str) -> None:
             raise ConfigError("--set", key, value, f"{part} is a value and has no keys below it")
         content = below
     try:
-        content[last] = yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise ConfigError("--set", key, value, "must be a YAML value") from None
+        content[last] = parse_yaml(value)
+    except UnreadableError as error:
+        raise ConfigError("--set", key, value, f"must be a YAML value: {error}") from None
 
 
 def load(model: type[ConfigT], file: Path) -> ConfigT:
@@ -127,8 +128,8 @@ def _as_written(path: tuple[int | str, ...], content: Any) -> list[int | str]:
         if isinstance(content, dict) and part not in content and part == content.get("kind"):
             continue
         written.append(part)
-        known = (isinstance(content, dict) and part in content) or (isinstance(content, list) and isinstance(part, int))
-        content = content[part] if known else None
+        inside = isinstance(content, list) and isinstance(part, int) and part < len(content)  # or what should follow
+        content = content[part] if inside or (isinstance(content, dict) and part in content) else None
     return written
 
 

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from dpvp.config import Config, load, share_directory
 from dpvp.errors import ConfigError
+from dpvp.untrusted import UnreadableError, is_file, located
 
 Mode = Literal["mock", "mujoco", "gazebo", "topic", "hardware"]
 
@@ -71,9 +72,12 @@ def robot_folder(name: str, scenario: Path | str | None = None) -> Path:
     ConfigError if there is no robot; it names the file of the `scenario` that asks for it, where one does.
     """
     root, names = share_directory() / "urdf", robot_names()
-    folder = Path(name).expanduser().resolve() if "/" in name else root / name
-    if (folder / "robot.yaml").is_file():
-        return folder
+    try:
+        folder = located(name, Path()) if "/" in name else root / name
+        if is_file(folder / "robot.yaml"):
+            return folder
+    except UnreadableError:
+        pass  # then there is no robot
     where = (root, "robot") if scenario is None else (scenario, "robot.name")
     known = ", ".join(names) or "(there are none)"
     raise ConfigError(*where, name, f"must be one of {known} or a path with a / to a folder that holds a robot.yaml")
@@ -132,5 +136,5 @@ def _check(config: RobotConfig, file: Path) -> None:
         if not joint.position[0] < joint.position[1]:
             raise ConfigError(file, f"joints.{i}.position", joint.position, "must be [lower, upper], lower < upper")
     for key, name in {"urdf": config.urdf, "scene": config.scene}.items():
-        if not (file.parent / name).is_file():
+        if not is_file(file.parent / name):
             raise ConfigError(file, key, name, f"must name a file in {file.parent}")

@@ -8,9 +8,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from dpvp.untrusted import clipped, shortened
+
+LONGEST_MESSAGE = 4000  # characters; what is quoted may come from a file that somebody has made to flood a log
+
 
 class DpvpError(Exception):
     """Root of everything that dpvp raises on purpose."""
+
+    def __init__(self, message: str) -> None:
+        """Say what is wrong; of a message without end only its beginning is kept."""
+        super().__init__(clipped(message, LONGEST_MESSAGE))
 
 
 class ConfigError(DpvpError):
@@ -19,7 +27,7 @@ class ConfigError(DpvpError):
     def __init__(self, file: Path | str, key: str, value: object, expected: str) -> None:
         """Name the `file`, the dotted `key`, the `value` found there and what was `expected` instead."""
         self.file, self.key, self.value, self.expected = str(file), key, value, expected
-        super().__init__(f"{file}: {key} = {value!r}: {expected}")
+        super().__init__(f"{clipped(str(file))}: {clipped(key)} = {shortened(value)}: {expected}")
 
 
 class ModelMismatchError(DpvpError):

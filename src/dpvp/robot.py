@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +19,7 @@ import pinocchio
 from numpy.typing import ArrayLike, NDArray
 
 from dpvp.description import RobotConfig, expand, read_description, robot_folder, xacro_arguments
-from dpvp.errors import MessageError, ModelMismatchError
+from dpvp.errors import ConfigError, MessageError, ModelMismatchError
 
 Array = NDArray[np.float64]
 
@@ -150,20 +151,24 @@ class JointMap:
     def __init__(self, expected_names: Sequence[str], found_names: Sequence[str]) -> None:
         """Map the order of `found_names` to that of `expected_names`; MessageError unless each is there just once."""
         expected, found = list(expected_names), list(found_names)
+        known, given = Counter(expected), Counter(found)  # a message may have a hundred thousand names
         complaints = {
-            "missing": [name for name in expected if name not in found],
-            "unknown": [name for name in found if name not in expected],
-            "twice": sorted({name for names in (expected, found) for name in names if names.count(name) > 1}),
+            "missing": [name for name in expected if name not in given],
+            "unknown": [name for name in found if name not in known],
+            "twice": sorted(name for name, times in (known | given).items() if times > 1),
         }
         if any(complaints.values()):
-            text = "; ".join(f"{what}: {', '.join(names)}" for what, names in complaints.items() if names)
+            text = "; ".join(f"{what}: {', '.join(names[:20])}" for what, names in complaints.items() if names)
             raise MessageError(f"joint names: {text}; expected exactly {', '.join(expected)}")
         self.names = tuple(expected)
         self._index = np.array([found.index(name) for name in expected], dtype=np.intp)
 
     def reorder(self, values: ArrayLike) -> Array:
         """Return `values` (..., n), whose last axis is in the found order, in the expected order; always a copy."""
-        array = np.asarray(values, dtype=np.float64)
+        try:
+            array = np.asarray(values, dtype=np.float64)
+        except (TypeError, ValueError) as error:  # rows of different lengths, or words
+            raise MessageError(f"joint values: expected numbers of shape (..., {len(self.names)}): {error}") from None
         if array.ndim == 0 or array.shape[-1] != len(self.names):
             raise MessageError(f"joint values: expected shape (..., {len(self.names)}), found {array.shape}")
         return array[..., self._index]
@@ -199,7 +204,7 @@ def load_robot_from(folder: Path, prefix: str | None = None, joint_stem: str | N
     frames = _frames(config, prefix)
     feet = tuple(name for key, name in frames.items() if key.startswith("floating.feet"))
     root = [pinocchio.JointModelFreeFlyer()] if config.floating else []
-    model = pinocchio.buildModelFromXML(urdf_xml, *root)
+    model = _model(urdf_xml, root, folder / config.urdf)
     _check_joints(model, names, limits, folder / config.urdf)
     _check_frames(model, frames, folder / config.urdf)
     model.armature = np.concatenate([np.zeros(model.nv - len(names)), [joint.armature for joint in config.joints]])
@@ -222,6 +227,19 @@ def load_robot_from(folder: Path, prefix: str | None = None, joint_stem: str | N
         scene=folder / config.scene,
         model_hash=_model_hash(model, limits, config, feet),
     )
+
+
+def _model(urdf_xml: str, root: Sequence[pinocchio.JointModelFreeFlyer], urdf: Path) -> pinocchio.Model:
+    try:
+        model = pinocchio.buildModelFromXML(urdf_xml, *root)
+    except Exception as error:  # of which kind depends on the parser that finds it
+        reason = f"pinocchio must be able to read it: {' '.join(str(error).split())}"
+        raise ConfigError(urdf, "(urdf)", urdf.name, reason) from None
+    numbers = [inertia.toDynamicParameters() for inertia in model.inertias]
+    numbers += [placement.homogeneous for placement in model.jointPlacements]
+    if not all(np.isfinite(values).all() for values in numbers):
+        raise ConfigError(urdf, "(urdf)", urdf.name, "masses, inertias and origins must be finite numbers")
+    return model
 
 
 def _frames(config: RobotConfig, prefix: str) -> dict[str, str]:

@@ -16,6 +16,7 @@ from dpvp.tasks.reach import ReachConfig, ReachTask
 from dpvp.tasks.task import Task, TerminalWeights
 from dpvp.tasks.track import TrackConfig, TrackTask
 from dpvp.tasks.walk import WalkConfig, WalkTask
+from dpvp.untrusted import UnreadableError, is_file, located
 
 GuessName = Literal["hold", "shift", "policy"]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -234,20 +235,22 @@ def load_scenario(name: str, overrides: tuple[str, ...] = ()) -> Scenario:
         ConfigError: unknown scenario, unknown key or unusable value.
     """
     file = Path(name) if name.endswith((".yaml", ".yml")) else share_directory() / "config" / f"{name}.yaml"
-    if not file.is_file() and file.parent == share_directory() / "config":
+    if not is_file(file) and file.parent == share_directory() / "config":
         raise ConfigError(file, "scenario", name, f"must be one of {', '.join(scenario_names())} or a path to a .yaml")
     content = read_yaml(file)
-    _anchor(content, file.parent)
+    _anchor(content, file.parent, file)
     for text in overrides:
         override(content, text)
-    _anchor(content, Path())
+    _anchor(content, Path(), file)
     stem = file.parent.name if file.stem == "scenario" else file.stem
     return Scenario(stem, validate(ScenarioConfig, content, file), file)
 
 
-def _anchor(content: dict[str, Any], folder: Path) -> None:
+def _anchor(content: dict[str, Any], folder: Path, file: Path) -> None:
     """Make the paths in `content` absolute, counted from `folder`: a run saves its scenario somewhere else."""
-    robot = content.get("robot")
-    for place, key in ((robot, "name"), (content, "artifact")):
+    for place, key, name in ((content.get("robot"), "name", "robot.name"), (content, "artifact", "artifact")):
         if isinstance(place, dict) and isinstance(path := place.get(key), str) and "/" in path:
-            place[key] = str((folder / Path(path).expanduser()).resolve())
+            try:
+                place[key] = str(located(path, folder))
+            except UnreadableError as error:
+                raise ConfigError(file, name, path, str(error)) from None

@@ -23,18 +23,17 @@ PACKAGE, TRAINING = Path(dpvp.__file__).parent, Path(dpvp_training.__file__).par
 OF_ROS = ["rclpy", "linear_feedback_controller_msgs", "sensor_msgs"]
 VIEWERS = ["imageio", "networkx", "scipy", "trimesh", "viser"]
 # what takes long to load and is allowed
-LOADED = [
-    *(
-        "crocoddyl",
-        "gymnasium",
-        "matplotlib.figure",
-        "mcap_ros2.decoder",
-        "mim_solvers",
-        "mujoco",
-        "numpy",
-        "onnxruntime",
-    ),
-    *("packaging.version", "pinocchio", "pydantic", "rich.progress", "rich.table", "tyro", "viser", "xacro", "yaml"),
+LOADED = ["crocoddyl", "matplotlib.figure", "mcap_ros2.decoder", "mim_solvers", "mujoco", "numpy", "onnxruntime"]
+LOADED += [
+    "packaging.version",
+    "pinocchio",
+    "pydantic",
+    "rich.progress",
+    "rich.table",
+    "tyro",
+    "viser",
+    "xacro",
+    "yaml",
 ]
 
 # One Python that loads the packages named in its first argument, but nothing of dpvp; for each module of the third it

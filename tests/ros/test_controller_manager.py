@@ -16,6 +16,8 @@ from dpvp.ros.node import LATCHED, STREAM
 from dpvp.scenario import load_scenario
 from rosgraph import Bench, control_for, graph
 
+pytestmark = pytest.mark.alone
+
 STRICT = SwitchController.Request.STRICT
 CHAIN, FALLBACKS = list(Succession().chain), list(Succession().fallbacks)
 

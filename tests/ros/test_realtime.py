@@ -19,6 +19,8 @@ from dpvp.ros.session import Session, session
 from dpvp.scenario import Scenario, load_scenario
 from unlearned import UNLEARNED
 
+pytestmark = pytest.mark.alone
+
 SETTINGS = (*UNLEARNED, "rates.feedback=500", "rates.sensor=250", "rates.plan=20")  # for any machine
 
 

@@ -6,7 +6,9 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
+import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 from std_msgs.msg import Bool, String
@@ -16,9 +18,12 @@ from dpvp.control.gate import Ruling
 from dpvp.control.states import LoopState, Reason
 from dpvp.ros.convert import ruling_of
 from dpvp.ros.local import LocalProcesses
+from dpvp.ros.messages import Control
 from dpvp.ros.node import COMMAND, LATCHED, STREAM
 from dpvp.scenario import load_scenario
 from rosgraph import Bench, control_for, graph
+
+pytestmark = pytest.mark.alone
 
 IDLE, HOLD, TRACK, FAULT = LoopState
 # a slow machine must not look like a fault: what is tested is not speed
@@ -143,3 +148,24 @@ def test_without_its_supervisor_the_loop_holds(scene: Scene) -> None:
     finally:
         os.kill(pid, signal.SIGCONT)
     assert scene.bench.until(lambda: scene.bench.loop.get("state") == "TRACK"), scene.rulings[-1]
+
+
+def test_in_the_shadow_nothing_is_commanded(tmp_path: Path) -> None:
+    """Plans are made and said, and the plant goes on holding itself: neither loop nor supervisor touches it."""
+    scenario, nodes = load_scenario("kuka_reach", PATIENT), ("world_node", "supervisor_node", "mpc_node")
+    with graph(scenario, tmp_path, nodes, supervised=True, shadow=True, use_sim_time=True) as (bench, _):
+        shadows: list[Control] = []
+        bench.node.create_subscription(Control, "mpc_node/shadow_control", shadows.append, STREAM)
+        assert bench.until(lambda: bench.loop.get("state") == "HOLD"), bench.loop
+        assert bench.call(Trigger, "mpc_node/start", Trigger.Request()).success
+        assert bench.until(lambda: bench.loop.get("state") == "TRACK" and len(shadows) > 20), bench.loop
+        bench.spin(1.5)
+        assert not bench.controls
+        assert "shadow" in bench.loop
+        assert bench.world["phase"] == "PD"
+        assert np.abs(np.array(bench.joints[-1].position) - scenario.robot.nominal).max() < 0.01
+        moves = [
+            np.abs(message.feedforward.data - scenario.robot.gravity(scenario.robot.nominal)).max()
+            for message in shadows
+        ]
+        assert max(moves) > 1.0  # Nm: it would have moved the arm

@@ -24,6 +24,8 @@ from dpvp.ros.session import Session, session
 from dpvp.scenario import Scenario, load_scenario
 from rosgraph import Peer, processes
 
+pytestmark = pytest.mark.alone  # in lock-step, but estimator_node takes what is slow for lost by the wall's clock
+
 
 @pytest.fixture(scope="module")
 def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -125,7 +125,7 @@ def run_once(
         if view:
             _stay(running, console)
     metrics: dict[str, Any] = json.loads((run_dir / "metrics.json").read_text(encoding="utf-8"))
-    console.print(f"picture: {run_dir / 'run.png'}", soft_wrap=True)
+    console.print(f"picture: {run_dir / 'run.png'}; a page on what happened: dpvp report {run_dir}", soft_wrap=True)
     return metrics
 
 

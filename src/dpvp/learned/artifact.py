@@ -36,8 +36,10 @@ from dpvp.learned.graph import Graph, confined, one_line, open_graph
 from dpvp.learned.signature import check_signatures
 from dpvp.plan import Array
 from dpvp.tasks.task import Machine, Task
+from dpvp.untrusted import UnreadableError, is_file, located, parse_json, read_bounded, shortened
 
 GOLDEN, RESIDUAL = "golden.json", "residual.onnx"
+LARGEST_GOLDEN = 1 << 25  # bytes; ours have up to 330 kB
 # A recorded output and the one computed here may differ by this share of the largest number recorded for that output:
 # other processors add in another order.
 TOLERANCE = {"float32": 1e-4, "float64": 1e-8}
@@ -86,8 +88,11 @@ def artifact_folder(name: str) -> Path:
         ArtifactError: there is no artifact.
     """
     is_path = "/" in name or name in (".", "..")
-    folder = Path(name).expanduser() if is_path else share_directory() / "config" / "artifacts" / name
-    if not (folder / FILE).is_file():
+    try:
+        folder = located(name, Path()) if is_path else share_directory() / "config" / "artifacts" / name
+    except UnreadableError as error:
+        raise ArtifactError(shortened(name), "artifact", "a folder", str(error)) from None
+    if not is_file(folder / FILE):
         names = ", ".join(artifact_names()) or "(there are none)"
         raise ArtifactError(folder / FILE, "artifact", f"a path with a / or one of {names}", repr(name))
     return folder
@@ -118,7 +123,7 @@ def seal(folder: Path, description: Mapping[str, Any], pairs: Mapping[str, Seque
         folder / FILE, {"schema_version": SCHEMA_VERSION, **description, "graphs": graphs, **golden}
     )
     write_golden(folder / GOLDEN, recorded)
-    _read_golden(folder, contract)
+    read_golden(folder, contract)
     text = yaml.safe_dump(contract.model_dump(mode="json"), sort_keys=False)
     (folder / FILE).write_text(text, encoding="utf-8")
     return contract
@@ -182,21 +187,21 @@ def _checked(folder: Path, owner: tuple[Machine, Task] | None) -> tuple[Contract
         sizes |= {"ndx": robot.ndx, "nv": robot.nv, "nu": robot.nu}
         sizes["nf"] = len(task.features(ranges.x.mean(axis=0), ranges.goal.mean(axis=0))[0])
     check_signatures(file, contract, sizes)
-    golden = _read_golden(folder, contract)
+    golden = read_golden(folder, contract)
     graphs: dict[str, Graph] = {}
     for head, spec in contract.graphs.items():
         graphs[head] = open_graph(folder, head, spec)
-        _replay(folder / contract.golden.file, head, graphs[head], golden[head])
+        replay(folder / contract.golden.file, head, graphs[head], golden[head])
     return contract, MappingProxyType(graphs)
 
 
-def _read_golden(folder: Path, contract: Contract) -> dict[str, list[Pair]]:
-    """Read the recorded pairs and check their number, names, shapes and finiteness."""
+def read_golden(folder: Path, contract: Contract) -> dict[str, list[Pair]]:
+    """Read the recorded pairs and check their number, names, shapes and finiteness, or raise `ArtifactError`."""
     file = confined(folder, "golden.file", contract.golden.file)
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = parse_json(read_bounded(file, LARGEST_GOLDEN).decode("utf-8"))
         heads = {head: [(dict(p["inputs"]), dict(p["outputs"])) for p in pairs] for head, pairs in content.items()}
-    except (ValueError, AttributeError, KeyError, TypeError) as error:
+    except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
         expected = "JSON of head -> list of {inputs, outputs}, each name -> numbers"
         raise ArtifactError(file, "golden", expected, f"`{type(error).__name__}: {one_line(error)}`") from None
     if sorted(heads) != sorted(contract.graphs):
@@ -230,8 +235,8 @@ def _arrays(file: Path, where: str, numbers: Mapping[str, Any], specs: tuple[Ten
     return arrays
 
 
-def _replay(file: Path, head: str, graph: Graph, pairs: Sequence[Pair]) -> None:
-    """Compute the recorded pairs again and refuse a graph that answers otherwise."""
+def replay(file: Path, head: str, graph: Graph, pairs: Sequence[Pair]) -> None:
+    """Compute the recorded pairs again and refuse, with an `ArtifactError`, a graph that answers otherwise."""
     types = {spec.name: spec.dtype for spec in graph.spec.inputs}
     scale = {s.name: max(np.abs(pair.outputs[s.name]).max() for pair in pairs) or 1.0 for s in graph.spec.outputs}
     for i, pair in enumerate(pairs):

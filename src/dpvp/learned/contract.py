@@ -47,6 +47,7 @@ from dpvp.config import Config, read_yaml, validate
 from dpvp.errors import ConfigError, DpvpError
 from dpvp.plan import Array
 from dpvp.tasks.task import Machine, Task
+from dpvp.untrusted import clipped
 
 FILE = "artifact.yaml"
 SCHEMA_VERSION = 1
@@ -67,7 +68,9 @@ class ArtifactError(DpvpError):
     def __init__(self, file: Path | str, field: str, expected: object, found: object, hint: str = "") -> None:
         """Name the `file`, the dotted `field` of the contract, what was `expected` and `found` and what may help."""
         self.file, self.field, self.expected, self.found = str(file), field, expected, found
-        super().__init__(f"{file}: {field}: expected {expected}, found {found}" + (f"; {hint}" if hint else ""))
+        texts = [clipped(str(part)) for part in (file, field, expected, found)]
+        message = "{}: {}: expected {}, found {}".format(*texts)
+        super().__init__(f"{message}; {hint}" if hint else message)
 
 
 class TensorSpec(Config):

@@ -14,7 +14,10 @@ from numpy.typing import NDArray
 
 from dpvp.learned.contract import FILE, ArtifactError, GraphSpec, TensorSpec
 from dpvp.plan import Array
+from dpvp.untrusted import UnreadableError, is_file, read_bounded, shortened
 
+LARGEST_GRAPH = 1 << 26  # bytes; ours have up to 600 kB
+MEMORY_TAG = b"/_ORT_MEM_ADDR_/"  # a place of weights that makes some ONNX Runtimes read any address of this process
 ONNX_TYPES = {"float32": "tensor(float)", "float64": "tensor(double)"}
 
 
@@ -60,10 +63,14 @@ def confined(folder: Path, field: str, name: str) -> Path:
     Raises:
         ArtifactError: naming the `field` of the contract that has the name.
     """
-    path = (folder / name).resolve()
+    inside = "a file inside the folder of the artifact"
+    try:
+        path = (folder / name).resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # symbolic links in a circle, or no name at all
+        raise ArtifactError(folder / FILE, field, inside, f"{shortened(name)} ({one_line(error)})") from None
     if Path(name).is_absolute() or ".." in Path(name).parts or not path.is_relative_to(folder):
-        raise ArtifactError(folder / FILE, field, "a file inside the folder of the artifact", f"{name} ({path})")
-    if not path.is_file():
+        raise ArtifactError(folder / FILE, field, inside, f"{name} ({path})")
+    if not is_file(path):
         raise ArtifactError(folder / FILE, field, f"the file {path}", "no such file")
     return path
 
@@ -76,9 +83,14 @@ def open_graph(folder: Path, head: str, spec: GraphSpec) -> Graph:
     """
     file, field = folder / FILE, f"graphs.{head}"
     path = confined(folder, f"{field}.file", spec.file)
-    content = path.read_bytes()
+    try:
+        content = read_bounded(path, LARGEST_GRAPH)
+    except (OSError, UnreadableError) as error:
+        raise ArtifactError(path, field, f"a file of at most {LARGEST_GRAPH} bytes", one_line(error)) from None
     if (found := hashlib.sha256(content).hexdigest()) != spec.sha256:
         raise ArtifactError(file, f"{field}.sha256", spec.sha256, f"{found} of {path.name}", "copy the artifact again")
+    if MEMORY_TAG in content:
+        raise ArtifactError(path, field, "a self-contained graph", "one that says where in memory its weights are")
     try:
         session = onnxruntime.InferenceSession(content, _options(), providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime has no common root for what it raises

@@ -11,20 +11,20 @@ import fcntl
 import logging
 import os
 import re
-import struct
 import sys
 import time
 from collections.abc import Callable, Iterator, KeysView, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
 
+import lz4.frame
 import yaml
 import zstandard
-from mcap.exceptions import InvalidMagic, McapError
-from mcap.records import Channel, Footer, McapRecord, Message, Metadata, Schema
-from mcap.stream_reader import StreamReader
+from mcap.exceptions import InvalidMagic
+from mcap.records import Channel, Chunk, Footer, McapRecord, Message, Metadata, Schema
+from mcap.stream_reader import StreamReader, breakup_chunk
 from mcap.well_known import MessageEncoding, Profile, SchemaEncoding
 from mcap.writer import Writer
 from mcap_ros2.decoder import DecoderFactory
@@ -39,15 +39,10 @@ _MAGIC = b"\x89MCAP0\r\n"
 _FOREVER = (("sec", 9223372036), ("nsec", 854775807))  # how ROS writes an infinite duration
 _PRIMITIVE = re.compile(r"(bool|byte|char|w?string|float32|float64|u?int(8|16|32|64))")
 _FIELD = re.compile(r"^\s*([A-Za-z][A-Za-z0-9_/]*)(?:<=\d+)?(?:\[[^\]]*\])?\s+[A-Za-z]", re.MULTILINE)
-_BROKEN = (
-    McapError,
-    struct.error,
-    LookupError,
-    ValueError,
-    RuntimeError,
-    MemoryError,
-    zstandard.ZstdError,
-)  # what a torn record raises
+_LARGEST_RECORD = 1 << 26  # bytes, also of what a chunk holds when it is unpacked: a few kB can be gigabytes of zeros
+_LARGEST_SCHEMA = 1 << 17  # bytes
+_ARRAY = re.compile(rb"^\s*\S*\[([^\[\]\s]*)\](?=\s)", re.MULTILINE)  # the size of an array in a definition
+_SENSIBLE = re.compile(rb"(?:<=)?(?:[1-9]\d{0,3})?")  # four billion elements of no bytes each would be in any message
 
 
 @dataclass(frozen=True)
@@ -205,19 +200,20 @@ class McapRecorder:
 def read_messages(file: Path, wanted: Callable[[str], bool] = bool) -> Iterator[tuple[str, float, Any]]:
     """Yield (topic, log time in s, decoded message) in the order of the file, up to where it was cut off.
 
+    Messages that are not what their channel says are left out, which is logged once for a topic.
+
     Args:
         file: an MCAP file with ROS 2 messages; it may still be growing.
         wanted: tells by the full name of a topic whether its messages are; decoding them is what takes long.
 
     Raises:
         ConfigError: there is no such file or it is not MCAP.
-        MessageError: a message is not what its topic says.
     """
-    factory, schemas, channels = DecoderFactory(), dict[int, Schema](), dict[int, Channel]()
+    decoder, channels, spoiled = _Decoder(), dict[int, Channel](), set[str]()
     with _open(file) as stream:
         for record in _whole_records(stream, file):
             if isinstance(record, Schema):
-                schemas[record.id] = record
+                decoder.learn(record)
             elif isinstance(record, Channel):
                 channels[record.id] = record
             elif isinstance(record, Message):
@@ -225,12 +221,38 @@ def read_messages(file: Path, wanted: Callable[[str], bool] = bool) -> Iterator[
                 if channel is None or not wanted(channel.topic):
                     continue
                 try:
-                    decode = factory.decoder_for(channel.message_encoding, schemas.get(channel.schema_id))
-                    message = None if decode is None else decode(record.data)
-                except Exception as error:  # the decoder of a foreign type fails as it likes
-                    raise MessageError(f"{file}: a message on {channel.topic} cannot be read: {error!r}") from None
-                if decode is not None:
+                    message = decoder.decode(channel, record.data)
+                except MessageError as error:
+                    if channel.topic not in spoiled:
+                        log.warning("%s: messages on %s that cannot be read: %s", file, channel.topic, error)
+                    spoiled.add(channel.topic)
+                    continue
+                if message is not None:
                     yield channel.topic, record.log_time * 1e-9, message
+
+
+class _Decoder:
+    """Decodes by the definitions in the file, of which it believes only those that cannot ask for endless memory."""
+
+    def __init__(self) -> None:
+        self._factory, self._schemas = DecoderFactory(), dict[int, Schema]()
+
+    def learn(self, schema: Schema) -> None:
+        self._schemas.setdefault(schema.id, schema)
+
+    def decode(self, channel: Channel, data: bytes) -> Any:
+        """Return the message, None if it is of no kind that we read; MessageError if it is not what it should be."""
+        schema = self._schemas.get(channel.schema_id)
+        if schema is None:
+            return None
+        sizes = _ARRAY.findall(schema.data) if len(schema.data) <= _LARGEST_SCHEMA else [b"?"]
+        if not all(map(_SENSIBLE.fullmatch, sizes)):
+            raise MessageError(f"definition of {schema.name!r} is too long or has arrays of no sensible size")
+        try:
+            decode = self._factory.decoder_for(channel.message_encoding, schema)
+            return None if decode is None else decode(data)
+        except Exception as error:  # the decoder has no common root for what it raises
+            raise MessageError(f"{schema.name!r}: {type(error).__name__}: {error}") from None
 
 
 def recover(file: Path) -> bool:
@@ -267,12 +289,12 @@ def _copy(records: Iterator[McapRecord], writer: Writer) -> None:
         if isinstance(record, Schema) and record.id not in schemas:
             schemas[record.id] = writer.register_schema(record.name, record.encoding, record.data)
         elif isinstance(record, Channel) and record.id not in channels:
-            schema = schemas[record.schema_id]
+            schema = schemas.get(record.schema_id, 0)
             encoding = record.message_encoding
             channels[record.id] = writer.register_channel(record.topic, encoding, schema, dict(record.metadata))
         elif isinstance(record, Message):
-            channel = channels[record.channel_id]
-            writer.add_message(channel, record.log_time, record.data, record.publish_time, record.sequence)
+            if (channel := channels.get(record.channel_id)) is not None:
+                writer.add_message(channel, record.log_time, record.data, record.publish_time, record.sequence)
         elif isinstance(record, Metadata):
             writer.add_metadata(record.name, dict(record.metadata))
     writer.finish()
@@ -294,18 +316,52 @@ def _is_complete(stream: IO[bytes]) -> bool:
 
 
 def _whole_records(stream: IO[bytes], file: Path) -> Iterator[McapRecord]:
-    """Yield records up to the end or to the first that is not whole."""
-    records = iter(StreamReader(stream, validate_crcs=True).records)
+    """Yield records up to the end or to the first that is not whole; those of a chunk in place of it."""
+    source = _Bounded(stream)
+    records = iter(
+        StreamReader(source, validate_crcs=True, emit_chunks=True, record_size_limit=_LARGEST_RECORD).records
+    )
+    begun = False
     while True:
         try:
             record = next(records)
-        except InvalidMagic:
-            raise ConfigError(file, "(content)", file.name, "must be an MCAP file") from None
+            inside = breakup_chunk(_unpacked(record), validate_crc=True) if isinstance(record, Chunk) else [record]
         except StopIteration:
             return
-        except _BROKEN as error:
+        except Exception as error:  # a torn record raises whatever its numbers lead to
+            if isinstance(error, InvalidMagic) and not begun:
+                raise ConfigError(file, "(content)", file.name, "must be an MCAP file") from None
             log.warning("%s ends early (%s); everything before is used", file, error or type(error).__name__)
             return
-        yield record
+        begun = True
+        yield from inside
         if isinstance(record, Footer):
             return
+
+
+class _Bounded:
+    """A file from which nobody can ask for more than there is: lengths are part of what may be torn."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+
+    def read(self, length: int) -> bytes:
+        size = os.fstat(self._stream.fileno()).st_size  # as of now: the file may be growing
+        return self._stream.read(min(length, max(size - self._stream.tell(), 0)))
+
+
+def _unpacked(chunk: Chunk) -> Chunk:
+    """Return a chunk with its records as they are, of at most `_LARGEST_RECORD` bytes."""
+    if chunk.uncompressed_size > _LARGEST_RECORD:
+        raise ValueError(f"a chunk holds more than {_LARGEST_RECORD} bytes")
+    most = chunk.uncompressed_size + 1  # whatever the frame says of itself
+    if chunk.compression == "zstd":
+        with zstandard.ZstdDecompressor().stream_reader(chunk.data) as packed:
+            data = packed.read(most)
+    elif chunk.compression == "lz4":
+        data = lz4.frame.LZ4FrameDecompressor().decompress(chunk.data, most)
+    else:
+        data = chunk.data
+    if len(data) != chunk.uncompressed_size:
+        raise ValueError(f"a chunk of {chunk.uncompressed_size} bytes does not hold as many")
+    return replace(chunk, compression="", data=data)

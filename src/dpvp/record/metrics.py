@@ -43,6 +43,11 @@ class RunMetrics:
         self._loop: dict[str, str] = {}
 
     @property
+    def goal_size(self) -> int:
+        """Numbers in a goal of the task."""
+        return self._scenario.task.goal_size
+
+    @property
     def reached_since(self) -> float:
         """Plant time since when the goal has been reached without a break, s; NaN if it is not."""
         return self._reached_since

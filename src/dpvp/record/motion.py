@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from dpvp.errors import ConfigError
+from dpvp.errors import ConfigError, MessageError
 from dpvp.plan import Array
 from dpvp.record.mcap import read_messages
-from dpvp.record.report import RECORDING, StateReader, goal_of, load_run
+from dpvp.record.report import RECORDING, Goal, StateReader, goal_of, load_run
 from dpvp.robot import Robot
 from dpvp.scenario import Scenario
 from dpvp.tasks.task import Task
@@ -72,10 +72,14 @@ def motion_of(file: Path, robot: Robot, task: Task, goal: Array) -> Motion:
     source = f"/{states.topic}"
     moments = list[tuple[float, Array, float, Array]]()
     for topic, _, message in read_messages(file, lambda name: name.endswith(("/active_goal", source))):
-        if topic.endswith("/active_goal"):
-            goal = goal_of(message).numbers
-        elif topic.endswith(source):
-            sample = states.read(message)
+        try:
+            read = goal_of(message, task.goal_size) if topic.endswith("/active_goal") else states.read(message)
+        except (MessageError, AttributeError, TypeError, ValueError):  # told of when the recording was reported
+            continue
+        if isinstance(read, Goal):
+            goal = read.numbers
+        else:
+            sample = read
             if moments and sample.t < moments[-1][0]:  # a plant that was set back: the run starts anew
                 moments.clear()
             speed = float(np.abs(sample.v[-robot.nu :]).max())

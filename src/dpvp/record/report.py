@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from dpvp.record.metrics import STAMP_TRUSTED, RunMetrics, write_metrics
 from dpvp.record.rundir import new_run_dir
 from dpvp.robot import JointMap, Robot
 from dpvp.scenario import Scenario, load_scenario
+from dpvp.untrusted import LARGEST_TEXT, parse_json, read_bounded
 from dpvp.view.plots import RunSeries, draw_run
 
 log = logging.getLogger(__name__)
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 SCENARIO, RECORDING, METRICS, PICTURE = "scenario.yaml", "run.mcap", "metrics.json", "run.png"
 LOOP_STATUS = "mpc_node: loop"  # name of the status in /diagnostics that the metrics are taken from
 _DRAWN_STATES = 20_000  # a longer run is drawn with every second, third, ... state
+_NAME = re.compile(r"[\w.+-]{1,100}")  # of a scenario, as it can be the name of a file
 _TIME_PREFIX = re.compile(r"^[\dT:.\-]+_(?=.)")
 
 
@@ -89,12 +91,13 @@ class RunFeed:
 
     def __init__(self, robot: Robot, metrics: RunMetrics) -> None:
         """Feed `metrics` with what happens to `robot`."""
-        self._metrics, self._states, self._complained = metrics, StateReader(robot), False
+        self._metrics, self._states, self._complained = metrics, StateReader(robot), set[str]()
+        self._goal_size = metrics.goal_size
         self._takers: dict[str, Callable[[Any], Any]] = {
             self._states.topic: self._take_state,
-            "mpc_node/plan_ms": lambda message: metrics.plan_ms(message.data),
+            "mpc_node/plan_ms": partial(_take_number, metrics.plan_ms),
             "mpc_node/active_goal": self._take_goal,
-            "world_node/state_age_ms": lambda message: metrics.state_age_ms(message.data),
+            "world_node/state_age_ms": partial(_take_number, metrics.state_age_ms),
             "diagnostics": self._take_diagnostics,
         }
 
@@ -107,30 +110,41 @@ class RunFeed:
         """Return which of `topics` a full name with any namespace stands for; None for the others."""
         return next((t for t in self._takers if full_name == f"/{t}" or full_name.endswith(f"/{t}")), None)
 
-    def take(self, topic: str, message: Any) -> Sample | None:
-        """Take one message of one of `topics`; return the robot's state if that is what it holds."""
-        sample = self._takers[topic](message)
-        return sample if isinstance(sample, Sample) else None
+    def take(self, topic: str, message: Any) -> Sample | Goal | float | None:
+        """Take one message of one of `topics`; return the state, the goal or the number that it holds.
 
-    def _take_state(self, message: Any) -> Sample | None:
+        None where it holds nothing of these, or what cannot be used, which is logged once for a topic.
+        """
         try:
-            sample = self._states.read(message)
-        except MessageError as error:
-            if not self._complained:
-                log.warning("states that are not used: %s", error)
-            self._complained = True
+            taken: Sample | Goal | float | None = self._takers[topic](message)
+        # whoever recorded it may have had another type in mind: then fields are missing, or are of another kind
+        except (MessageError, AttributeError, TypeError, ValueError, OverflowError) as error:
+            if topic not in self._complained:
+                log.warning("messages on %s that are not used: %s", topic, error)
+            self._complained.add(topic)
             return None
+        return taken
+
+    def _take_state(self, message: Any) -> Sample:
+        sample = self._states.read(message)
         self._metrics.state(sample.t, sample.q, sample.v, sample.effort)
         return sample
 
-    def _take_goal(self, message: Any) -> None:
-        goal = goal_of(message)
+    def _take_goal(self, message: Any) -> Goal:
+        goal = goal_of(message, self._goal_size)
         self._metrics.goal(goal.numbers, goal.stamp)
+        return goal
 
     def _take_diagnostics(self, message: Any) -> None:
         for status in message.status:
             if status.name.endswith(LOOP_STATUS):
                 self._metrics.loop({value.key: value.value for value in status.values})
+
+
+def _take_number(use: Callable[[float], None], message: Any) -> float:
+    number = float(message.data)
+    use(number)
+    return number
 
 
 def open_run(scenario: str, folder: str) -> tuple[Scenario, Path]:
@@ -175,9 +189,10 @@ def load_run(folder: Path) -> Scenario:
 def _recorded_name(folder: Path) -> str:
     """Return what the recorder called the scenario; empty if that is not known."""
     try:
-        return str(json.loads((folder / METRICS).read_text(encoding="utf-8"))["scenario"])
+        name = parse_json(read_bounded(folder / METRICS, LARGEST_TEXT).decode("utf-8"))["scenario"]
     except (OSError, ValueError, TypeError, KeyError):
         return ""
+    return name if isinstance(name, str) and _NAME.fullmatch(name) else ""
 
 
 def read_run(folder: Path) -> tuple[RunMetrics, RunSeries]:
@@ -195,13 +210,13 @@ def read_run(folder: Path) -> tuple[RunMetrics, RunSeries]:
         topic = feed.topic_of(full_name)
         if topic is None:
             continue
-        sample = feed.take(topic, message)
-        if sample is not None:
-            states.append((when, sample))
-        elif topic in scalars:
-            scalars[topic].append((when, message.data))
-        elif topic == "mpc_node/active_goal":
-            goals.append((when, goal_of(message)))
+        taken = feed.take(topic, message)
+        if isinstance(taken, Sample):
+            states.append((when, taken))
+        elif isinstance(taken, Goal):
+            goals.append((when, taken))
+        elif taken is not None:
+            scalars[topic].append((when, taken))
     return metrics, _series(scenario, metrics, states, goals, scalars)
 
 
@@ -266,12 +281,21 @@ def _series(
     )
 
 
-def goal_of(message: Any) -> Goal:
-    """Return the goal in a message of `mpc_node/active_goal`, decoded by rclpy or from MCAP."""
+def goal_of(message: Any, size: int) -> Goal:
+    """Return the goal, of `size` numbers, in a message of `mpc_node/active_goal`, decoded by rclpy or from MCAP.
+
+    Raises:
+        MessageError: it is of another task, or not finite.
+    """
     if hasattr(message, "data"):  # numbers, which carry no stamp
-        return Goal(np.array(message.data, dtype=np.float64), math.nan)
-    position = message.pose.position
-    return Goal(np.array([position.x, position.y, position.z]), _seconds(message.header.stamp))
+        goal = Goal(np.array(message.data, dtype=np.float64), math.nan)
+    else:
+        position = message.pose.position
+        point = np.array([position.x, position.y, position.z], dtype=np.float64)
+        goal = Goal(point, _seconds(message.header.stamp))
+    if goal.numbers.shape != (size,) or not np.isfinite(goal.numbers).all():
+        raise MessageError(f"a goal of shape {goal.numbers.shape}: {size} finite numbers are needed")
+    return goal
 
 
 def _seconds(stamp: Any) -> float:

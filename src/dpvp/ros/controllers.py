@@ -64,7 +64,7 @@ def controller_groups(files: Sequence[Path], robot: Robot, mode: Mode) -> tuple[
     # the one that receives comes before those that feed it
     chain = sorted((name for name, kind in types.items() if kind.startswith(f"{FEEDBACK}/")), key=FEEDBACK.__ne__)
     fallbacks = _fallbacks(manager, chain)
-    if not fallbacks or not set(fallbacks) <= set(types):
+    if not fallbacks or not all(isinstance(name, str) and name in types for name in fallbacks):
         reason = "must name controllers of this file that take over when the chain fails, for example one that damps"
         raise ConfigError(file, f"{MANAGER}.{FEEDBACK}.fallback_controllers", fallbacks, reason)
     members = (
@@ -92,8 +92,11 @@ def succession(files: Sequence[Path]) -> Succession:
     return Succession(chain, tuple(_fallbacks(nodes.get(MANAGER, {}), chain)))
 
 
-def _fallbacks(manager: Mapping[str, Any], chain: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(name for member in chain for name in manager[member].get("fallback_controllers", ())))
+def _fallbacks(manager: Mapping[str, Any], chain: Iterable[str]) -> list[Any]:
+    """Return what the file names as fallbacks of `chain`, each once, whatever it is."""
+    named = [manager[member].get("fallback_controllers") for member in chain]
+    fallbacks = [name for names in named if isinstance(names, list) for name in names]
+    return [name for i, name in enumerate(fallbacks) if name not in fallbacks[:i]]
 
 
 def _packages(types: Iterable[str]) -> tuple[str, ...]:
@@ -106,6 +109,8 @@ def _node_parameters(files: Sequence[Path]) -> dict[str, dict[str, Any]]:
     for file in files:
         for key, content in read_yaml(file).items():
             given = content.get("ros__parameters") if isinstance(content, dict) else None
+            if not isinstance(given or {}, dict):
+                raise ConfigError(file, f"{key}.ros__parameters", given, "must be a mapping of parameters to values")
             merged.setdefault(key.rpartition("/")[2], {}).update(given or {})
     return merged
 

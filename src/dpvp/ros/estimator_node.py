@@ -30,7 +30,7 @@ from dpvp.control.leg_kinematics import LegKinematics
 from dpvp.errors import MessageError
 from dpvp.plan import Array
 from dpvp.robot import Robot, load_robot
-from dpvp.ros.lifecycle import IDLE_SPIN, InterfaceNode
+from dpvp.ros.lifecycle import IDLE_SPIN, InterfaceNode, NodeParameters
 from dpvp.ros.messages import Control, Sensor, TFMessage
 from dpvp.ros.node import COMMAND, STREAM, run_node
 from dpvp.ros.odometry import (
@@ -40,7 +40,6 @@ from dpvp.ros.odometry import (
     odometry_message,
     transform_message,
 )
-from dpvp.ros.parameters import declare
 
 logger = logging.getLogger("dpvp.ros.estimator_node")
 
@@ -57,7 +56,7 @@ LEVELS = {
 }
 
 
-class EstimatorParameters(EstimatorConfig):
+class EstimatorParameters(EstimatorConfig, NodeParameters):
     """Parameters of estimator_node: the noise and the times of the filter, and these."""
 
     robot: str = Field("go2", description="name of a robot whose base floats, or path of its folder")
@@ -78,7 +77,6 @@ class EstimatorParameters(EstimatorConfig):
     )
     world: str = Field("odom", description="name of the frame that is fixed to the ground")
     odom_rate: float = Field(50.0, ge=0, le=1000, description="messages on `odom` and /tf, Hz; 0: none")
-    autostart: bool = Field(True, description="configure and activate without a lifecycle manager")
 
 
 class EstimatorInterface:
@@ -255,24 +253,16 @@ class EstimatorInterface:
         self._diagnostics.publish(message)
 
 
-class EstimatorNode(InterfaceNode):
+class EstimatorNode(InterfaceNode[EstimatorParameters]):
     """The lifecycle of `EstimatorInterface`: configured it has a robot, active it publishes."""
 
     def __init__(self) -> None:
-        """Declare the parameters and, with `autostart`, become active.
-
-        Raises:
-            ConfigError: a parameter does not fit.
-            EnvironmentProblem: autostart failed; the reason was logged.
-        """
-        super().__init__("estimator_node")
-        self._settings = declare(self, EstimatorParameters)
-        if self._settings.autostart:
-            self.start()
+        """Declare the parameters and start; see `InterfaceNode`."""
+        super().__init__("estimator_node", EstimatorParameters)
 
     def make(self) -> EstimatorInterface:
         """Load the robot and connect."""
-        return EstimatorInterface(self, self._settings)
+        return EstimatorInterface(self, self.settings)
 
 
 def _robot(parameters: EstimatorParameters) -> Robot:

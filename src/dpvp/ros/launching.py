@@ -17,6 +17,7 @@ from dpvp.errors import EnvironmentProblem
 from dpvp.record.rundir import new_run_dir, resolved
 from dpvp.ros.lifeline import lifeline
 from dpvp.ros.processes import Bringup, ProcessSpec, bringup_processes, installed, missing_packages
+from dpvp.ros.security import network, secured
 from dpvp.scenario import Scenario, load_scenario, scenario_names
 
 SOURCES = {  # what apt does not have
@@ -72,7 +73,7 @@ def start(context: Any) -> list[Any]:
         ConfigError, GoalError, ModelMismatchError: an argument, the scenario or a file cannot be used.
         EnvironmentProblem: packages are missing, each of them named, or the run folder cannot be made.
     """
-    from launch.actions import LogInfo
+    from launch.actions import LogInfo, SetEnvironmentVariable
     from launch.logging import get_logger
 
     given = dict(context.launch_configurations)
@@ -82,14 +83,18 @@ def start(context: Any) -> list[Any]:
     scenario = load_scenario(given["scenario"])
     _require_packages(bringup, bringup_processes(scenario, bringup, Path()))  # before anything is made or started
     run_dir = _run_dir(scenario, bringup)
-    specs = bringup_processes(resolved(scenario, run_dir), bringup, run_dir)
+    specs = secured(bringup_processes(resolved(scenario, run_dir), bringup, run_dir), bringup.security)
+    private, warning = network(bringup.mode, bringup.security, os.environ)
+    if warning:
+        get_logger("dpvp").warning(warning)
     left_out = [spec for spec in specs if spec.optional and not installed(spec.package)]
     started = [spec for spec in specs if spec not in left_out]
     lines = [
         f"{scenario.name} in mode {bringup.mode}: {', '.join(spec.name for spec in started)}; run folder {run_dir}",
         *(f"{spec.name} is left out: {spec.package} is not installed ({_apt(spec.package)})" for spec in left_out),
     ]
-    return [*(LogInfo(msg=line) for line in lines), *_actions(started, bringup.namespace)]
+    alone = [SetEnvironmentVariable(name, value) for name, value in private.items()]
+    return [*alone, *(LogInfo(msg=line) for line in lines), *_actions(started, bringup.namespace)]
 
 
 def _run_dir(scenario: Scenario, bringup: Bringup) -> Path:
@@ -144,6 +149,7 @@ def _process(spec: ProcessSpec, namespace: str) -> Any:
         namespace=namespace or None,
         parameters=[*map(str, spec.parameter_files), *filter(None, (dict(spec.parameters),))],
         arguments=list(spec.arguments),
+        ros_arguments=["--enclave", spec.enclave] if spec.enclave else None,
         remappings=list(spec.remappings),
         **common,
     )

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import traceback
 from abc import abstractmethod
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
+from pydantic import Field
 from rclpy.executors import Executor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
+from dpvp.config import Config
 from dpvp.errors import DpvpError, EnvironmentProblem
+from dpvp.ros.parameters import declare
 
 IDLE_SPIN = 0.1  # s between looks at the signals while nothing is due
 
@@ -36,13 +39,30 @@ class Interface(Protocol):
         ...
 
 
-class InterfaceNode(LifecycleNode):
+class NodeParameters(Config):
+    """What the parameters of every such node have in common."""
+
+    autostart: bool = Field(True, description="configure and activate without a lifecycle manager")
+
+
+ParametersT = TypeVar("ParametersT", bound=NodeParameters)
+
+
+class InterfaceNode(LifecycleNode, Generic[ParametersT]):
     """Moves an `Interface` through the states of the lifecycle."""
 
-    def __init__(self, name: str) -> None:
-        """Join the graph, unconfigured."""
+    def __init__(self, name: str, parameters: type[ParametersT]) -> None:
+        """Declare the parameters and, with `autostart`, become active.
+
+        Raises:
+            ConfigError: a parameter does not fit.
+            EnvironmentProblem: autostart failed; the reason was logged.
+        """
         super().__init__(name)
         self._interface: Interface | None = None
+        self.settings = declare(self, parameters)
+        if self.settings.autostart:
+            self.start()
 
     @abstractmethod
     def make(self) -> Interface:

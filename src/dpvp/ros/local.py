@@ -24,6 +24,11 @@ def ros_environment() -> dict[str, str]:
     return defaults | dict(os.environ)
 
 
+def own(specs: Sequence[ProcessSpec]) -> list[ProcessSpec]:
+    """Return those of `specs` that are dpvp's own nodes."""
+    return [spec for spec in specs if spec.package == "dpvp"]
+
+
 class LocalProcesses:
     """Started processes of a bring-up; ends them when the `with` block ends."""
 
@@ -33,7 +38,7 @@ class LocalProcesses:
         What else a bring-up lists, such as robot_state_publisher, serves the tools of a ROS machine: `ros2 launch`
         starts it there.
         """
-        specs = [spec for spec in specs if spec.package == "dpvp"]
+        specs = own(specs)
         self._files = {spec.name: (log_dir / f"{spec.name}.log") for spec in specs}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         try:
@@ -88,6 +93,7 @@ class LocalProcesses:
 def _start(spec: ProcessSpec, log: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", f"dpvp.ros.{spec.executable}", *spec.arguments, "--ros-args"]
     command += ["-r", f"__node:={spec.name}"]
+    command += ["--enclave", spec.enclave] if spec.enclave else []
     command += _parameter_arguments(spec.parameters)
     for source, target in spec.remappings:
         command += ["-r", f"{source}:={target}"]

@@ -23,7 +23,6 @@ from std_msgs.msg import Float64
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
-from dpvp.config import Config
 from dpvp.control.gate import Decision
 from dpvp.control.loop import Answer, MpcLoop
 from dpvp.control.plant_clock import PlantClock
@@ -42,10 +41,9 @@ from dpvp.ros.convert import (
     state_of,
     trajectory_message,
 )
-from dpvp.ros.lifecycle import IDLE_SPIN, InterfaceNode
+from dpvp.ros.lifecycle import IDLE_SPIN, InterfaceNode, NodeParameters
 from dpvp.ros.messages import Control, Sensor
 from dpvp.ros.node import COMMAND, LATCHED, STREAM, run_node
-from dpvp.ros.parameters import declare
 from dpvp.ros.solved_topic import SolvedTopic
 from dpvp.scenario import Scenario, load_scenario
 from dpvp.tasks.task import Steered
@@ -55,13 +53,12 @@ POLL = 0.001  # s between looks at the solver's mailbox; the 1 kHz sensor stream
 REPORT_PERIOD = 0.2  # s
 
 
-class MpcParameters(Config):
+class MpcParameters(NodeParameters):
     """Parameters of mpc_node."""
 
     scenario: str = Field("kuka_reach", description="name of a scenario or path of a scenario file")
     goal: tuple[float, ...] = Field((), description="goal at start, in the task's units; empty: that of the scenario")
     start: bool = Field(False, description="follow plans as soon as the node is active, without waiting for ~/start")
-    autostart: bool = Field(True, description="configure and activate without a lifecycle manager")
     lock_step: bool = Field(False, description="answer every state and let the plant wait for it")
     supervised: bool = Field(False, description="hold until supervisor_node allows more, and when it falls silent")
     shadow: bool = Field(False, description="plan beside whoever moves the robot: commands go to ~/shadow_control only")
@@ -320,28 +317,20 @@ class MpcInterface:
         return self._node.get_clock().now().to_msg()
 
 
-class MpcNode(InterfaceNode):
+class MpcNode(InterfaceNode[MpcParameters]):
     """The lifecycle of `MpcInterface`: configured it has a solver, active it commands."""
 
     def __init__(self) -> None:
-        """Declare the parameters and, with `autostart`, become active.
-
-        Raises:
-            ConfigError: a parameter does not fit.
-            EnvironmentProblem: autostart failed; the reason was logged.
-        """
-        super().__init__("mpc_node")
-        self._settings = declare(self, MpcParameters)
-        if self._settings.autostart:
-            self.start()
+        """Declare the parameters and start; see `InterfaceNode`."""
+        super().__init__("mpc_node", MpcParameters)
 
     def make(self) -> MpcInterface:
         """Load the scenario and start the solver."""
         require_pins()
-        scenario = load_scenario(self._settings.scenario)
-        interface = MpcInterface(self, self._settings, scenario)
+        scenario = load_scenario(self.settings.scenario)
+        interface = MpcInterface(self, self.settings, scenario)
         try:
-            interface.aim(self._settings.goal or scenario.goal)
+            interface.aim(self.settings.goal or scenario.goal)
         except DpvpError:
             interface.close()
             raise

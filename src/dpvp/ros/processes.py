@@ -48,6 +48,9 @@ class Bringup(Config):
     view: bool = Field(False, description="start dpvp's view in the browser")
     record: bool = Field(True, description="record the run into run_dir")
     run_dir: str = Field("", description="folder of the run; empty: runs/<time>_<scenario>")
+    security: str = Field(
+        "", description="keystore of SROS2 with an enclave for each node (docs/security.md); empty: as the environment"
+    )
     headless: bool = Field(True, description="no window of the simulator")
     realtime: bool = Field(
         False, description="dpvp's nodes and solver lock memory and go before ordinary processes, as far as permitted"
@@ -97,6 +100,7 @@ class ProcessSpec:
         optional: left out where its package is not installed.
         needs: packages that it loads, besides its own.
         patience: s that it may take to end when it is asked to.
+        enclave: of SROS2, in which it runs; empty: none.
     """
 
     name: str
@@ -113,6 +117,7 @@ class ProcessSpec:
     optional: bool = False
     needs: tuple[str, ...] = ()
     patience: float = 5.0
+    enclave: str = ""
 
 
 def installed(package: str) -> bool:

@@ -19,13 +19,12 @@ from pydantic import Field
 from rclpy.executors import Executor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import Imu, JointState
 from std_msgs.msg import Bool, Float64, Float64MultiArray, String
 from trajectory_msgs.msg import JointTrajectory
 
 from dpvp.config import Config
-from dpvp.errors import DpvpError, EnvironmentProblem
+from dpvp.errors import DpvpError, EnvironmentProblem, MessageError
 from dpvp.record.mcap import FLUSH_EVERY, McapRecorder, OfferedQos
 from dpvp.record.metrics import RunMetrics, write_metrics
 from dpvp.record.report import METRICS, PICTURE, RECORDING, RunFeed, open_run, read_run
@@ -35,6 +34,7 @@ from dpvp.ros.messages import Control, Sensor
 from dpvp.ros.node import COMPLETE, LATCHED, run_node
 from dpvp.ros.parameters import declare
 from dpvp.ros.processes import IMU
+from dpvp.ros.wire import decode, encode
 from dpvp.tasks.task import Task
 from dpvp.view.plots import draw_run
 
@@ -129,7 +129,10 @@ class RecordNode(Node):
         except OSError as error:
             raise EnvironmentProblem(f"{self._folder}: cannot go on recording: {error.strerror}") from None
         if fed is not None:
-            self._feed.take(fed, deserialize_message(raw, kind))
+            try:
+                self._feed.take(fed, decode(raw, kind))
+            except MessageError as error:  # it is recorded as it came all the same
+                self.get_logger().warning(f"{full_name}: {error}", throttle_duration_sec=1.0)
 
     def _announce(self, full_name: str, kind: type) -> None:
         publishers = self.get_publishers_info_by_topic(full_name)
@@ -141,7 +144,7 @@ class RecordNode(Node):
     def _write_description(self, urdf_xml: str) -> None:
         topic = self.resolve_topic_name("robot_description")
         self._recorder.add_topic(topic, _type_name(String), [_offer(LATCHED)])
-        self._recorder.write(topic, serialize_message(String(data=urdf_xml)), time.time())
+        self._recorder.write(topic, encode(String(data=urdf_xml)), time.time())
 
     def _write_metrics(self) -> None:
         write_metrics(self._folder / METRICS, self._metrics.summary())

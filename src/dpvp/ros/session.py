@@ -13,9 +13,10 @@ from rclpy.signals import SignalHandlerOptions
 
 from dpvp.environment import require_messages, require_pins
 from dpvp.errors import EnvironmentProblem
-from dpvp.ros.local import LocalProcesses, ros_environment
+from dpvp.ros.local import LocalProcesses, own, ros_environment
 from dpvp.ros.pilot import Pilot
 from dpvp.ros.processes import Bringup, bringup_processes
+from dpvp.ros.security import ENCLAVES, PILOT, enforced, secured, security_environment
 from dpvp.scenario import Scenario
 
 
@@ -37,7 +38,10 @@ def session(scenario: Scenario, bringup: Bringup, run_dir: Path) -> Iterator[Ses
     require_pins()
     require_messages()
     os.environ.update(ros_environment())  # read when the graph is joined
-    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
+    keystore = bringup.security or enforced(os.environ)
+    os.environ.update(security_environment(keystore))
+    words = ["--ros-args", "--enclave", f"{ENCLAVES}/{PILOT}"] if keystore else []
+    rclpy.init(args=words, signal_handler_options=SignalHandlerOptions.NO)
     running: list[LocalProcesses] = []
 
     def watch() -> None:
@@ -47,7 +51,8 @@ def session(scenario: Scenario, bringup: Bringup, run_dir: Path) -> Iterator[Ses
     try:
         pilot = Pilot(scenario, watch)
         pilot.require_alone()
-        with LocalProcesses(bringup_processes(scenario, bringup, run_dir), run_dir) as processes:
+        specs = bringup_processes(scenario, bringup, run_dir)
+        with LocalProcesses(secured(own(specs), keystore), run_dir) as processes:
             running.append(processes)
             pilot.wait_ready()
             yield Session(pilot, processes)

@@ -15,7 +15,6 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from pydantic import Field
 from rclpy.executors import Executor
 from rclpy.node import Node
-from rclpy.serialization import deserialize_message
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
@@ -32,6 +31,7 @@ from dpvp.ros.convert import command_of, control_message, ruling_message, state_
 from dpvp.ros.messages import Control, Sensor
 from dpvp.ros.node import COMMAND, LATCHED, STREAM, run_node
 from dpvp.ros.parameters import declare
+from dpvp.ros.wire import decode
 from dpvp.scenario import load_scenario
 
 RATE = 100.0  # judgements a second
@@ -119,12 +119,13 @@ class SupervisorNode(Node):
         """Take the newest of what the plant and the loop have sent; most of the streams need not be read."""
         (sensor, self._sensor), (heard, self._heard) = (self._sensor, None), (self._heard, None)
         if sensor is not None:
-            self._sense(deserialize_message(sensor, Sensor))
+            self._sense(sensor)
         if heard is not None:
-            self._hear(deserialize_message(heard, Control))
+            self._hear(heard)
 
-    def _sense(self, message: Sensor) -> None:
+    def _sense(self, raw: bytes) -> None:
         try:
+            message = decode(raw, Sensor)
             state = state_of(self._robot, message)
         except MessageError as error:  # is no news, so that it counts as silence
             self.get_logger().error(f"state refused: {error}", throttle_duration_sec=1.0)
@@ -134,10 +135,11 @@ class SupervisorNode(Node):
         measured = len(effort) == self._robot.nu and bool(np.isfinite(effort).all())
         self._supervisor.sense(state, effort if measured else None)
 
-    def _hear(self, message: Control) -> None:
-        if message.header.frame_id == self.get_name() or self._settings.shadow:
-            return
+    def _hear(self, raw: bytes) -> None:
         try:
+            message = decode(raw, Control)
+            if message.header.frame_id == self.get_name() or self._settings.shadow:
+                return
             self._supervisor.hear(check_command(self._robot, command_of(self._robot, message, self._valid_for)))
         except MessageError as error:
             self._supervisor.refuse(error)

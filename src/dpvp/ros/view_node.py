@@ -9,7 +9,7 @@ from __future__ import annotations
 import queue
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -139,11 +139,12 @@ class ViewNode(Node):
             loop = self._loop
             lines = [f"**{loop.get('state', '?')}** {loop.get('reason_text', '')}"]
             if "goal_error" in loop:
-                lines.append(f"{1e3 * float(loop['goal_error']):.1f} m{self._task.error_unit} from the goal")
-            if loop.get("plan_ms_p50", "nan") != "nan":
-                lines.append(f"plan {float(loop['plan_ms_p50']):.1f} ms, p99 {float(loop['plan_ms_p99']):.1f} ms")
+                lines.append(f"{1e3 * _number(loop, 'goal_error'):.1f} m{self._task.error_unit} from the goal")
+            if not np.isnan(typical := _number(loop, "plan_ms_p50")):
+                lines.append(f"plan {typical:.1f} ms, p99 {_number(loop, 'plan_ms_p99'):.1f} ms")
             if "missed_share" in loop:
-                lines.append(f"missed {100.0 * float(loop['missed_share']):.1f} % of {loop['periods']} periods")
+                periods = loop.get("periods", "?")
+                lines.append(f"missed {100.0 * _number(loop, 'missed_share'):.1f} % of {periods} periods")
         if now - self._noticed < NOTICE:
             lines.append(f"*{self._notice}*")
         return "\n\n".join(lines)
@@ -180,13 +181,27 @@ class ViewNode(Node):
         self._plan = message
 
     def _on_goal(self, message: object) -> None:
-        self._goal = goal_of(message, self._robot.base)
-        self._view.show_goal(self._task.place(self._goal))
+        try:
+            goal = goal_of(message, self._robot.base)
+        except GoalError as error:
+            self._say(f"goal not shown: {error}")
+            return
+        if goal.shape == (self._task.goal_size,):
+            self._goal = goal
+            self._view.show_goal(self._task.place(goal))
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
             if status.name.endswith(LOOP_STATUS):
                 self._loop, self._heard = {item.key: item.value for item in status.values}, time.monotonic()
+
+
+def _number(values: Mapping[str, str], key: str) -> float:
+    """Return the number that diagnostics have under `key`; NaN where they have none."""
+    try:
+        return float(values[key])
+    except (KeyError, ValueError):
+        return float("nan")
 
 
 def main(args: list[str] | None = None) -> int:

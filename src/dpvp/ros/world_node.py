@@ -24,7 +24,7 @@ from std_srvs.srv import Trigger
 from dpvp.config import Config
 from dpvp.control.feedback import FeedbackLaw, FeedbackPhase, FeedbackTiming
 from dpvp.control.guard import CommandGuard
-from dpvp.errors import ConfigError, MessageError
+from dpvp.errors import ConfigError, GoalError, MessageError
 from dpvp.plan import Array, Command
 from dpvp.ros.base_topics import BaseTopics
 from dpvp.ros.convert import command_of, goal_of, goal_type, sensor_message, stamp_of
@@ -195,7 +195,10 @@ class WorldNode(Node):
         self._age.publish(Float64(data=1e3 * (now - command.t)))
 
     def _on_goal(self, message: PoseStamped) -> None:
-        self._world.show_goal(goal_of(message, self._robot.base))
+        try:
+            self._world.show_goal(goal_of(message, self._robot.base))
+        except GoalError as error:
+            self.get_logger().warning(f"goal not shown: {error}", throttle_duration_sec=1.0)
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         try:

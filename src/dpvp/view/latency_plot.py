@@ -50,17 +50,20 @@ def _key(stage: str) -> str:
 
 def _draw_stage(axes: Axes, stage: str, runs: Mapping[str, Mapping[str, str]], period_ms: float) -> None:
     axes.set_title(f"{stage}: {STAGES[stage]}", fontsize=8.5, fontweight="normal", pad=2.0)
-    axes.set(yscale="log", ylim=(0.5, None), yticks=[])
+    axes.set(yscale="log", yticks=[])
     axes.grid(axis="y", visible=False)
+    most = 1.0
     for line, (colour, report) in enumerate(zip(COLOURS, runs.values(), strict=False)):
         if _key(stage) not in report:
             continue
-        axes.stairs(*_bars(report[_key(stage)]), baseline=0.5, fill=True, alpha=0.35, color=colour)
-        axes.stairs(*_bars(report[_key(stage)]), baseline=0.5, color=colour, linewidth=0.9)
+        counts, edges = _bars(report[_key(stage)])
+        axes.stairs(counts, edges, baseline=0.5, fill=True, alpha=0.35, color=colour)
+        axes.stairs(counts, edges, baseline=0.5, color=colour, linewidth=0.9)
+        most = max(most, float(counts.max()))
         p50, p99, longest = (_shown(report.get(f"latency_{stage}_ms_{key}", "nan")) for key in ("p50", "p99", "max"))
-        place = (0.995, 0.92 - 0.24 * line)
-        text = f"p50 {p50}   p99 {p99}   max {longest} ms"
-        axes.text(*place, text, transform=axes.transAxes, ha="right", va="top", fontsize=8.0, color=colour)
+        text = f"p50 {p50}  p99 {p99}  max {longest} ms"
+        axes.text(1.01, 0.97 - 0.25 * line, text, transform=axes.transAxes, va="top", fontsize=8.0, color=colour)
+    axes.set_ylim(0.5, 2.0 * most)
     if math.isfinite(period_ms):
         axes.axvline(period_ms, color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
 

@@ -7,12 +7,13 @@ wxyz), the linear velocity is in the frame of the base (MuJoCo: in the world), a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import mujoco
 import numpy as np
 
-from dpvp.errors import ModelMismatchError
+from dpvp.errors import ConfigError, ModelMismatchError
 from dpvp.plan import Array
 from dpvp.robot import Robot, load_robot_from
 
@@ -67,6 +68,14 @@ class World(Protocol):
         ...
 
 
+def load_scene(file: Path) -> mujoco.MjModel:
+    """Read a scene; ConfigError, with what MuJoCo says, if that cannot be done."""
+    try:
+        return mujoco.MjModel.from_xml_path(str(file))
+    except Exception as error:  # ValueError, and what pybind makes of others
+        raise ConfigError(file, "(mujoco)", file.name, f"must be MJCF: {' '.join(str(error).split())}") from None
+
+
 class MujocoWorld:
     """The scene of `robot`, stepped by `dt` seconds; efforts are total joint torques, clamped to the limits.
 
@@ -79,9 +88,10 @@ class MujocoWorld:
         """Load the scene.
 
         Raises:
+            ConfigError: MuJoCo cannot read it.
             ModelMismatchError: the scene lacks the joint or the motor of a joint, or the free joint of a floating base.
         """
-        self.model = mujoco.MjModel.from_xml_path(str(robot.scene))
+        self.model = load_scene(robot.scene)
         self.model.opt.timestep = self.dt = dt
         self.data = mujoco.MjData(self.model)
         # the scene carries the default names, whatever prefix this robot goes by

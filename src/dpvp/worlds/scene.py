@@ -15,6 +15,7 @@ from dpvp.config import load
 from dpvp.description import RobotConfig, expand
 from dpvp.errors import ConfigError, ModelMismatchError
 from dpvp.robot import Robot
+from dpvp.worlds.mujoco import load_scene
 
 TOLERANCE = 1e-6  # kg m2, Nm and m by which URDF and scene may differ
 
@@ -94,7 +95,7 @@ def check_scene(robot: Robot, count: int = 20) -> None:
     Raises:
         ModelMismatchError: they describe different machines, so that a simulation would be of another arm.
     """
-    model = mujoco.MjModel.from_xml_path(str(robot.scene))
+    model = load_scene(robot.scene)
     found = tuple(model.joint(i).name for i in range(model.njnt))
     if found != robot.joint_names:
         raise ModelMismatchError(f"{robot.scene}: joints", ", ".join(robot.joint_names), ", ".join(found))

@@ -11,6 +11,7 @@ import numpy as np
 import yaml
 from rich.progress import Progress
 
+from dpvp.config import read_yaml
 from dpvp.learned.contract import FILE, Metric
 from dpvp_training.core.checkpoint import written
 from dpvp_training.core.executor import Executor
@@ -94,7 +95,7 @@ def _metric(value: float, baseline: float) -> Metric:
 
 def _note(artifact: Path, metrics: dict[str, Metric]) -> None:
     """Add metrics to the contract of a sealed artifact, whose graphs they do not touch."""
-    content = yaml.safe_load((artifact / FILE).read_text(encoding="utf-8"))
+    content = read_yaml(artifact / FILE)
     content["metrics"] |= {name: metric.model_dump() for name, metric in metrics.items()}
     with written(artifact / FILE) as stream:
         stream.write(yaml.safe_dump(content, sort_keys=False).encode())
