@@ -27,7 +27,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("state_misshapen", "a number of the states is missing", sensing.Misshapen, SOME, HOLD, HELD),
     Kind("state_frozen", "the same state comes with new stamps", sensing.Frozen, LONG, HOLD, HELD),
     Kind("state_jumping", "a joint's position is off by 0.2 to 1 rad", sensing.Jumping, SOME, FOLLOW, HELD),
-    Kind("state_flickering", "the same at every other state", sensing.Flickering, SOME, FOLLOW, HELD),
+    Kind("state_flickering", "the same for half of the states", sensing.Flickering, SOME, FOLLOW, HELD),
     Kind("state_spiking", "a joint's velocity is beyond its limit", sensing.Spiking, SOME, HOLD, HELD),
     Kind("clock_ahead", "stamps are 0.1 to 100 s ahead", sensing.ClockAhead, SOME, HOLD, HELD),
     Kind("clock_behind", "stamps are 0.1 to 100 s behind", sensing.ClockBehind, SOME, HOLD, HELD),
