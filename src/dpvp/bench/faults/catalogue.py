@@ -35,7 +35,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("command_lost", "no command arrives", commanding.Lost, (0.3, 0.8), HOLD, HELD),
     Kind("command_lost_long", "the same for longer than the law holds", commanding.Lost, (2.2, 2.6), DAMP, DAMPED),
     Kind("command_thinned", "half of the commands are lost", commanding.Thinned, LONG, FOLLOW),
-    Kind("command_delayed", "commands are 5 to 50 ms late", commanding.Delayed, LONG, FOLLOW),
+    Kind("command_delayed", "commands are 5 to 30 ms late", commanding.Delayed, LONG, FOLLOW),
     Kind("command_expired", "commands arrive when their time is over", commanding.Expired, (0.3, 0.8), HOLD, HELD),
     Kind("command_reordered", "commands overtake each other", commanding.Reordered, LONG, FOLLOW),
     Kind("command_repeated", "commands come two or three times", commanding.Repeated, LONG, FOLLOW),
