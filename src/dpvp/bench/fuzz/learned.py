@@ -19,7 +19,8 @@ from dpvp.learned.contract import FILE, Head, read_contract
 from dpvp.learned.graph import open_graph
 from dpvp.scenario import load_scenario
 
-ARTIFACT, HEAD = "leg_track", "policy"
+ARTIFACT = "leg_track"
+HEAD: Head = "policy"
 PLACES = ("/dev/zero", "../../../../../../etc/passwd", f"{HEAD}.onnx", "", "*/_ORT_MEM_ADDR_/*")
 OPERATORS = (
     "Loop", "If", "Scan", "ConstantOfShape", "Expand", "Tile", "Range", "Resize", "Pad", "OneHot", "Gather", "Reshape",
