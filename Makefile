@@ -26,7 +26,8 @@ INTERFACES := $(shell find src/dpvp/ros/interfaces -type f -not -name '*.pyc' 2>
 RUN := env OMP_NUM_THREADS=1 ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST
 
 .DEFAULT_GOAL := help
-.PHONY: help venv msgs train-venv demo test test-slow check format bench bench-realtime bench-robots bench-dpvp fuzz artifacts videos clean
+.PHONY: help venv msgs train-venv demo test test-slow check format bench bench-realtime bench-robots faults soak bench-dpvp fuzz \
+  artifacts videos clean
 .DELETE_ON_ERROR:
 
 help: ## print this list
@@ -75,6 +76,13 @@ bench-realtime: msgs ## what --realtime is worth on this machine, alone and besi
 bench-robots: msgs ## every scenario at its rates through all nodes, and what walks can take: docs/bench (an hour)
 	@$(RUN) $(BIN)/python -m dpvp.bench.robots --json docs/bench/robots.json
 	@$(RUN) $(BIN)/python -m dpvp.bench.walk_study --json docs/bench/quadruped_walk.json
+
+faults: msgs ## break everything around the loop: docs/bench/faults (an hour; QUICK=1: minutes, into runs/faults)
+	@$(RUN) $(BIN)/python -m dpvp.bench.faults $(if $(QUICK),--quick --json runs/faults/faults.json,--json docs/bench/faults.json)
+	@$(if $(QUICK),,$(BIN)/python -m dpvp.bench.faults.hazards docs/bench/faults.json docs/safety.md)
+
+soak: msgs ## all nodes at full rate for MINUTES=30: memory, missed periods, the recording
+	@$(RUN) $(BIN)/python -m dpvp.bench.faults.soak --minutes $(or $(MINUTES),30) --json docs/bench/soak.json
 
 fuzz: msgs ## ten thousand spoiled inputs of each kind that is read: docs/bench/fuzz.json (hours; FUZZ_ARGS: formats, --count)
 	@$(RUN) $(BIN)/python -m dpvp.bench.fuzz --json docs/bench/fuzz.json $(FUZZ_ARGS)

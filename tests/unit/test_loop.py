@@ -276,7 +276,7 @@ class TestCommands:
         bench.tracking()
         x = bench.x.copy()
         x[9] = -1.4 * robot.limits.velocity[2]
-        with pytest.raises(MessageError, match="state has lbr_A3 at 1.4 times its velocity limit"):
+        with pytest.raises(MessageError, match=r"state has lbr_A3 at 1\.4 times its velocity limit"):
             bench.period(x)
 
     def test_what_must_not_reach_the_plant_is_withheld(self, bench: Bench, caplog: pytest.LogCaptureFixture) -> None:

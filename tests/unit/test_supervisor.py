@@ -15,7 +15,7 @@ from dpvp.control.guard import hold_command
 from dpvp.control.states import LoopState, Reaction, Reason
 from dpvp.control.supervisor import Supervisor
 from dpvp.errors import MessageError, SafetyError
-from dpvp.plan import State
+from dpvp.plan import Command, State
 from dpvp.robot import Robot
 from dpvp.scenario import Scenario, load_scenario
 
@@ -215,6 +215,13 @@ class TestLimits:
     def test_frozen_positions_of_a_robot_that_moves_slowly(self, watch: Watch) -> None:
         watch.x[7] = 0.1
         assert watch.run(0.1)[-1].text.startswith("positions and velocities contradict each other: frozen for")
+
+    def test_frozen_positions_of_a_robot_at_rest_that_is_driven(self, watch: Watch) -> None:
+        u0 = watch.robot.gravity(watch.x[:7]) + 0.3 * watch.robot.limits.effort
+        for _ in range(6):
+            watch.supervisor.hear(Command(watch.clock.now, watch.x.copy(), u0, np.zeros((7, 14)), np.inf))
+            rulings = watch.run(TICK, commands=False)
+        assert rulings[-1].text.startswith("positions and velocities contradict each other: frozen for")
 
     def test_a_robot_that_stands_still_may_show_the_same_state(self, watch: Watch) -> None:
         assert watch.run(0.3)[-1] == Ruling()

@@ -257,8 +257,16 @@ class MpcLoop:
         before, self.decision = self.decision, decide(self._asked, health, self._limits)
         if (before.state, before.reason) != (self.decision.state, self.decision.reason):
             logger.info(f"{self.decision.state.name}: {self.decision.reason.text}")
+        if before.state is LoopState.TRACK and self.decision.state is not LoopState.TRACK:
+            self._slow_down()
         if before.state is not LoopState.HOLD:
             self._anchor, self._was_tracking = None, before.state is LoopState.TRACK
+
+    def _slow_down(self) -> None:
+        """Let who walks and has to hold take up its commanded velocity anew: plans from a stand like no leaps."""
+        task, state = self._scenario.task, self._state
+        if self._steered is not None and isinstance(task, Steered) and self.goal is not None and state is not None:
+            self.goal = task.commanded(self.goal, np.zeros_like(self._steered), state.x, state.t)
 
     def _look_after_solver(self) -> None:
         busy = self.solver.busy_since

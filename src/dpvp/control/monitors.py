@@ -14,7 +14,11 @@ from dpvp.plan import Array, Command
 from dpvp.robot import Robot
 from dpvp.scenario import SafetyConfig
 
-STILL, MOVING = 0.03, 0.05  # s in which no joint's position changes though one of them says that it moves, rad/s
+STILL = 0.03  # s in which no position changes at all
+MOVING, DRIVEN = (
+    0.05,
+    0.25,
+)  # although a joint says that it is so fast, rad/s, or has such a share of its torque to move it
 MEMORY = 0.1  # s over which positions are compared with the integral of velocities
 FASTEST_BASE = 5.0  # m/s; no legged robot of ours is that fast, and estimates that are have jumped
 JUMP = 0.05  # rad or m that a state may be off what its velocity limits allow
@@ -79,7 +83,8 @@ class PlantMonitor:
             yield self._worst(Reason.TRACKING, away, safety.tracking, "rad from where it should be")
         off = "rad between position and velocity"
         yield self._worst(Reason.STATE_CONTRADICTS, np.abs(self._off), safety.contradiction, off)
-        yield Finding(Reason.STATE_CONTRADICTS, self._still / STILL, f"frozen for {self._still:.3f} s")
+        if self._still >= STILL and (np.abs(v).max() > MOVING or self._driven(x, command)):
+            yield Finding(Reason.STATE_CONTRADICTS, self._still / STILL, f"frozen for {self._still:.3f} s")
         if robot.floating:
             up = 1.0 - 2.0 * (x[3] ** 2 + x[4] ** 2)  # of the base's z axis along the world's
             tilt = math.acos(min(1.0, max(-1.0, float(up))))
@@ -87,6 +92,14 @@ class PlantMonitor:
         else:
             speed = self._speed(x)
             yield Finding(Reason.SPEED, speed / safety.speed, f"{speed:.2f} m/s")
+
+    def _driven(self, x: Array, command: Command | None) -> bool:
+        """Return whether a joint of a robot with a fixed base is commanded to move: no friction holds it."""
+        if command is None or self._robot.floating:
+            return False
+        torque = command.u0 + command.gain @ (command.x0 - x)
+        away = np.abs(torque - self._robot.gravity(x[: self._robot.nq]))
+        return bool((away > DRIVEN * self._robot.limits.effort).any())
 
     def _changed(self, t: float, x: Array) -> Finding | None:
         """Compare the state with the one before; return a jump if there is one."""
@@ -99,10 +112,7 @@ class PlantMonitor:
             return Finding(Reason.STATE_JUMPED, 1.0, f"within {passed:.4f} s")
         joints, nu = slice(self._robot.nq - self._robot.nu, self._robot.nq), self._robot.nu
         v0, v1 = before[1][-nu:], x[-nu:]
-        if np.array_equal(x[joints], before[1][joints]) and np.abs(v1).max() > MOVING:
-            self._still += passed
-        else:
-            self._still = 0.0
+        self._still = self._still + passed if np.array_equal(x[joints], before[1][joints]) else 0.0
         moved = (x - before[1])[joints] - 0.5 * passed * (v0 + v1)
         unknown = 0.5 * passed * np.abs(v1 - v0)  # what happened between two states
         off = np.sign(moved) * np.maximum(np.abs(moved) - unknown, 0.0)

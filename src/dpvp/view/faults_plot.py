@@ -1,4 +1,4 @@
-"""Picture of a fault campaign: how soon each kind was detected, how soon the robot was safe, how near limits it came."""
+"""Picture of a fault campaign: how soon each kind was detected and the robot safe, how near limits it came."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from dpvp.bench.faults.campaign import Usual, cases, measure_usual, pool, run_cases
+from dpvp.bench.faults.campaign import cases, measure_usual, pool, run_cases
 from dpvp.bench.faults.catalogue import KINDS
 from dpvp.bench.faults.harm import REAL_KINDS
 from dpvp.bench.faults.judge import Finding
@@ -48,9 +48,8 @@ class Tally:
         self._slowest = max(self._slowest, finding.periods if finding.periods > 0.0 else 0.0)
         self._progress.update(self._bar, advance=1, crossings=self._crossings, slowest=self._slowest)
         if finding.wrong:
-            self._progress.console.print(
-                f"[red]{finding.scenario} {finding.case.kind} seed {finding.case.seed}: {', '.join(finding.wrong)}[/red]"
-            )
+            case, wrong = finding.case, ", ".join(finding.wrong)
+            self._progress.console.print(f"[red]{finding.scenario} {case.kind} seed {case.seed}: {wrong}[/red]")
 
 
 @contextmanager
@@ -75,6 +74,7 @@ def main(
     runs: Path = Path("runs"),
     seed: int = 0,
     jobs: int = 2,
+    resume: bool = False,
 ) -> int:
     """Inject faults and judge what the robot does; exit code 0 only if none crossed a limit and all were made safe.
 
@@ -89,41 +89,49 @@ def main(
         runs: folder for the folders of runs.
         seed: of everything.
         jobs: processes in simulated time.
+        resume: go on where a campaign with the same arguments was cut off, by the records that it left.
     """
     names = scenarios or tuple(scenario_names())
     chosen = [kind for kind in KINDS if not kinds or kind.name in kinds]
     chosen_real = [kind for kind in REAL_KINDS if not kinds or kind.name in kinds]
     if quick:
         each, real, chosen, chosen_real = 1, min(real, 1), chosen[:: -(-len(chosen) // QUICK_KINDS)], chosen_real[::5]
-    content: dict[str, Any] = {
-        "machine": asdict(describe_machine()),
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "conditions": {"each": each, "real": real, "seed": seed, "load before": round(os.getloadavg()[0], 1)},
-    }
-    journal = Journal(json.with_suffix(".jsonl"))
-    drawn = list(cases(chosen, names, each, seed))
+    content = _head({"each": each, "real": real, "seed": seed, "load before": round(os.getloadavg()[0], 1)})
+    file = json.with_suffix(".jsonl")
+    done = {(record["scenario"], record["kind"], record["seed"]) for record in (read_journal(file) if resume else ())}
+    journal = Journal(file, on=resume)
+    drawn = [(n, case) for n, case in cases(chosen, names, each, seed) if (n, case.kind, case.seed) not in done]
     with _bar() as progress, pool(jobs) as workers:
-        content["usual"] = usual = measure_usual(workers, names) if drawn else {}
-        _simulate(workers, drawn, usual, Tally(journal, progress, len(drawn)))
-    simulated = read_journal(json.with_suffix(".jsonl"))
+        content["usual"] = measure_usual(workers, names) if each else {}
+        _take(run_cases(workers, drawn, content["usual"]), Tally(journal, progress, len(drawn)))
     with _bar() as progress:
         tally = Tally(journal, progress, real * len(chosen_real) * len(real_scenarios))
         for name in real_scenarios if real else ():
-            for finding in run_real(name, chosen_real, real, runs, seed):
-                tally.add(finding)
-    records = read_journal(json.with_suffix(".jsonl"))
-    content["rows"], content["real"] = rows(KINDS, simulated), rows(REAL_KINDS, records[len(simulated) :])
-    content["loads"] = [record["load"] for record in records[len(simulated) :]]
-    content["totals"] = totals(content["rows"] + content["real"])
-    write_metrics(json, content)
-    json.with_suffix(".md").write_text(table(content), encoding="utf-8")
-    draw_faults(content, json.with_suffix(".png"))
+            _take(run_real(name, chosen_real, real, runs, seed), tally)
+    finish(json, content, read_journal(file))
     Console().print(table(content), soft_wrap=True)
     return 1 if content["totals"]["crossings"] or content["totals"]["not_as_wanted"] else 0
 
 
-def _simulate(workers: Any, drawn: list[Any], usual: Usual, tally: Tally) -> None:
-    for finding in run_cases(workers, drawn, usual):
+def finish(json: Path, content: dict[str, Any], records: list[dict[str, Any]]) -> None:
+    """Sum up the records in `content`, and write it as JSON, table and picture."""
+    names = {kind.name for kind in REAL_KINDS}
+    content["rows"], content["real"] = rows(KINDS, records), rows(REAL_KINDS, records)
+    content["loads"] = [record["load"] for record in records if record["kind"] in names]
+    content["totals"] = totals(content["rows"] + content["real"])
+    write_metrics(json, content)
+    json.with_suffix(".md").write_text(table(content), encoding="utf-8")
+    draw_faults(content, json.with_suffix(".png"))
+
+
+def _head(conditions: dict[str, object]) -> dict[str, Any]:
+    """Return what the results say of the machine, the time and the conditions."""
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return {"machine": asdict(describe_machine()), "date": now, "conditions": conditions}
+
+
+def _take(found: Iterator[Finding], tally: Tally) -> None:
+    for finding in found:
         tally.add(finding)
 
 

@@ -1,4 +1,4 @@
-"""The campaign in simulated time: cases drawn from a seed, run by as many processes as wanted, judged and written down."""
+"""The campaign in simulated time: cases drawn from a seed, run by some processes and judged."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dpvp.bench.faults.catalogue import KINDS, kind_named
 from dpvp.bench.faults.fault import Case, Fault, Kind
 from dpvp.bench.faults.judge import Finding, judge, peaks
 from dpvp.bench.faults.rig import Rig
-from dpvp.scenario import load_scenario
+from dpvp.scenario import load_scenario, scenario_names
 
 MOTIONS = 4  # starts and goals of each scenario, of which every case disturbs one
 ONSET = (0.3, 0.8)  # s after tracking was asked for
@@ -29,9 +29,11 @@ Usual = Mapping[str, Mapping[str, float]]  # of a scenario: the largest shares o
 
 def cases(kinds: Sequence[Kind], scenarios: Sequence[str], each: int, seed: int) -> Iterator[tuple[str, Case]]:
     """Draw `each` cases of every kind in every scenario that has what the kind needs."""
-    for turn, (place, name), (number, kind) in itertools.product(range(each), enumerate(scenarios), enumerate(KINDS)):
+    known = scenario_names()
+    for turn, name, (number, kind) in itertools.product(range(each), scenarios, enumerate(KINDS)):
         if kind not in kinds or (kind.learned and not _learns(name)):
             continue
+        place = known.index(name) if name in known else len(known)
         rng = np.random.default_rng([seed, place, number, turn])
         onset, duration = (round(float(rng.uniform(*span)), 3) for span in (ONSET, kind.lasts))
         yield name, Case(kind.name, int(rng.integers(MOTIONS)), int(rng.integers(2**31)), onset, duration)

@@ -1,5 +1,6 @@
 """Every kind of fault that is injected in simulated time: what it is, and the state that it has to lead to."""
 
+# ruff: noqa: E501 (a row of a table is a line)
 from __future__ import annotations
 
 from dpvp.bench.faults import around, commanding, sensing, solving
@@ -26,7 +27,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("state_misshapen", "a number of the states is missing", sensing.Misshapen, SOME, HOLD, HELD),
     Kind("state_frozen", "the same state comes with new stamps", sensing.Frozen, LONG, HOLD, HELD),
     Kind("state_jumping", "a joint's position is off by 0.2 to 1 rad", sensing.Jumping, SOME, FOLLOW, HELD),
-    Kind("state_flickering", "the same at every other state", sensing.Flickering, SOME, FOLLOW, HELD),
+    Kind("state_flickering", "the same for half of the states", sensing.Flickering, SOME, FOLLOW, HELD),
     Kind("state_spiking", "a joint's velocity is beyond its limit", sensing.Spiking, SOME, HOLD, HELD),
     Kind("clock_ahead", "stamps are 0.1 to 100 s ahead", sensing.ClockAhead, SOME, HOLD, HELD),
     Kind("clock_behind", "stamps are 0.1 to 100 s behind", sensing.ClockBehind, SOME, HOLD, HELD),
@@ -34,7 +35,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("command_lost", "no command arrives", commanding.Lost, (0.3, 0.8), HOLD, HELD),
     Kind("command_lost_long", "the same for longer than the law holds", commanding.Lost, (2.2, 2.6), DAMP, DAMPED),
     Kind("command_thinned", "half of the commands are lost", commanding.Thinned, LONG, FOLLOW),
-    Kind("command_delayed", "commands are 5 to 50 ms late", commanding.Delayed, LONG, FOLLOW),
+    Kind("command_delayed", "commands are 5 to 30 ms late", commanding.Delayed, LONG, FOLLOW),
     Kind("command_expired", "commands arrive when their time is over", commanding.Expired, (0.3, 0.8), HOLD, HELD),
     Kind("command_reordered", "commands overtake each other", commanding.Reordered, LONG, FOLLOW),
     Kind("command_repeated", "commands come two or three times", commanding.Repeated, LONG, FOLLOW),

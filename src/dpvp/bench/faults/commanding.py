@@ -30,7 +30,7 @@ class Thinned(Fault):
 class Delayed(Fault):
     """Commands arrive late, in order, and still are valid."""
 
-    LATE = (0.005, 0.05)  # s
+    LATE = (0.005, 0.03)  # s
 
     @cached_property
     def late(self) -> float:

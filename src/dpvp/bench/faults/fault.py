@@ -1,4 +1,4 @@
-"""Fault: what goes wrong with one thing between the plant, the loop and the solver; Kind and Case say which and when."""
+"""Fault: what goes wrong with one thing between plant, loop and solver; Kind and Case say which and when."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
 """What is done to running nodes: processes killed, stopped and starved, a full disk, a wrong artifact, a wrong clock."""
 
+# ruff: noqa: E501 (a row of a table is a line)
 from __future__ import annotations
 
 import os
@@ -22,6 +23,7 @@ from dpvp.bench.faults.stage import Stage
 
 FOLLOW, HOLD, DAMP = Safe
 BUSY = "while True: pass"
+PATIENCE = 20.0  # s
 
 Harm = Callable[[Stage, float, np.random.Generator], None]  # blocks for about the seconds it is given
 
@@ -77,43 +79,29 @@ def hog(stage: Stage, seconds: float, rng: np.random.Generator) -> None:
 
 def press(stage: Stage, seconds: float, rng: np.random.Generator) -> None:
     """Press the emergency stop, and release it."""
-    from std_msgs.msg import Bool
-
-    from dpvp.ros.node import LATCHED
-
-    publisher = stage.pilot.node.create_publisher(Bool, "estop", LATCHED)
-    try:
-        stage.spin(0.1)  # that the supervisor finds it
-        publisher.publish(Bool(data=True))
-        stage.spin(seconds)
-        publisher.publish(Bool(data=False))
-        stage.spin(0.2)
-    finally:
-        stage.pilot.node.destroy_publisher(publisher)
+    stage.others.say_stop(pressed=True)
+    stage.spin(seconds)
+    stage.others.say_stop(pressed=False)
+    stage.spin(0.2)
 
 
 def fill_disk(stage: Stage, seconds: float, rng: np.random.Generator) -> None:
     """Let the recorder's file grow no further, as on a disk that is full."""
-    size = (stage.run_dir / "run.mcap").stat().st_size
+    file, end = stage.run_dir / "run.mcap", time.monotonic() + PATIENCE
+    while not file.exists() and time.monotonic() < end:  # it may just have been started again
+        stage.spin(0.1)
+    size = file.stat().st_size
     resource.prlimit(stage.pid("record_node"), resource.RLIMIT_FSIZE, (size + 1, size + 1))
     stage.spin(seconds)
 
 
 def turn_clock(stage: Stage, seconds: float, rng: np.random.Generator) -> None:
     """Publish another time on /clock, between the messages of the plant."""
-    from rosgraph_msgs.msg import Clock
-
-    from dpvp.ros.convert import stamp_of
-    from dpvp.ros.node import STREAM
-
-    publisher = stage.pilot.node.create_publisher(Clock, "/clock", STREAM)
     away, end = float(rng.uniform(1.0, 100.0)), time.monotonic() + seconds
-    try:
+    with stage.others.clock() as say:
         while time.monotonic() < end:
-            publisher.publish(Clock(clock=stamp_of(stage.pilot.now + away)))
+            say(stage.pilot.now + away)
             stage.spin(0.01)
-    finally:
-        stage.pilot.node.destroy_publisher(publisher)
 
 
 def swap_artifact(stage: Stage, seconds: float, rng: np.random.Generator) -> None:

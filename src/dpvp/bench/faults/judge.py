@@ -1,4 +1,4 @@
-"""The judge: from what was true of the plant to whether a fault was seen, how soon it was safe, and who crossed a limit."""
+"""The judge: was a fault seen, how soon was the robot safe, and who crossed a limit, by what was true of the plant."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ class SimulatedPlant:
         return self._steps * self.world.dt
 
     def sensed(self) -> State:
-        """Return what the sensors say, torques (nu,), Nm, as the mark; velocities are filtered as by stock controllers."""
+        """Return what the sensors say, with the torques (nu,), Nm, as mark; velocities are filtered."""
         now = self.world.read()
         return State(self.t, np.concatenate([now.q, self._velocity]), now.effort)
 

@@ -16,8 +16,8 @@ from dpvp.bench.faults.judge import QUANTITIES, Finding
 from dpvp.jsonfile import to_json
 
 HEAD = (
-    "| fault | what goes wrong | count | named by | safe state | detected after, p50 and most, s | safe after, p50 and most, "
-    "periods | torque, velocity, most | beyond limits | came back |"
+    "| fault | what goes wrong | count | named by | safe state | detected after, p50 and most, s "
+    "| safe after, p50 and most, periods | torque, velocity, most | beyond limits | came back |"
 )
 MISSING = "–"
 
@@ -25,10 +25,10 @@ MISSING = "–"
 class Journal:
     """Findings on disk as soon as they are known, one line of JSON each: a crash loses none."""
 
-    def __init__(self, file: Path) -> None:
-        """Write into `file`, which is begun anew."""
+    def __init__(self, file: Path, *, on: bool = False) -> None:
+        """Write into `file`, which is begun anew unless it is to go `on`."""
         file.parent.mkdir(parents=True, exist_ok=True)
-        self._file = file.open("w", encoding="utf-8")
+        self._file = file.open("a" if on else "w", encoding="utf-8")
 
     def add(self, finding: Finding) -> None:
         """Write one down."""
@@ -38,13 +38,8 @@ class Journal:
 
 def read_journal(file: Path) -> list[dict[str, Any]]:
     """Return the records in `file`; the last line, if it was cut, is left out."""
-    records = []
-    for line in file.read_text(encoding="utf-8").splitlines():
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return records
+    lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
 def rows(kinds: Sequence[Kind], records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

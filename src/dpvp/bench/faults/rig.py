@@ -1,4 +1,4 @@
-"""Rig: plant, loop, solver and supervisor of a scenario in one process and in simulated time, with a fault between them.
+"""Rig: plant, loop, solver and supervisor of a scenario in one process and in simulated time, a fault between them.
 
 What the nodes do, in their order and at their rates, without ROS: every machine finds the same.
 """
@@ -137,6 +137,7 @@ class _Run:
         self._newest: State | None = None
         self._trace = Trace(self.plant.truth)
         self._said: dict[str, object] = {}
+        self._velocity: Array | None = None  # to be commanded as soon as there is a state
         self._new_goal()
         self.loop.ask(LoopState.TRACK)
 
@@ -189,9 +190,10 @@ class _Run:
 
     def come_back(self) -> None:
         """Do what an operator does after a fault: reset and ask for tracking again."""
-        if self._supervisor.reset() and self.loop.decision.reason is Reason.ASKED:
-            if self.loop.decision.state is LoopState.HOLD:
-                self.loop.ask(LoopState.TRACK)
+        decision = self.loop.decision
+        held = (decision.state, decision.reason) == (LoopState.HOLD, Reason.ASKED)
+        if self._supervisor.reset() and held:
+            self.loop.ask(LoopState.TRACK)
 
     def _run_loop(self) -> None:
         """Do what mpc_node does in this moment."""
@@ -212,6 +214,9 @@ class _Run:
             if self._now - state.t > self._scenario.config.loop.sensor_timeout:
                 raise MessageError("state is too old")
             self.loop.sense(state)
+            if self._velocity is not None:
+                self.loop.steer(self._velocity)
+                self._velocity = None
         except MessageError as error:
             self.loop.refuse_state(error)
 
@@ -220,13 +225,13 @@ class _Run:
             self._commands.send(answer.command, self._now, self.fault.control(answer.command))
 
     def _new_goal(self) -> None:
-        """Aim somewhere else; who walks keeps its velocity."""
+        """Aim somewhere else; who walks is given a velocity once."""
         task, rng = self._scenario.task, self._rng
         if not isinstance(task, Steered):
             self.loop.aim(task.sample_goal(rng))
         elif self.loop.goal is None:
             goal = task.sample_goal(rng)
-            goal[1:4] *= SPEED
+            self._velocity, goal[1:4] = SPEED * goal[1:4], 0.0
             q = self.plant.sensed().x
             goal[4] = 2.0 * np.arctan2(q[5], q[6])  # it stands level
             self.loop.aim(goal)

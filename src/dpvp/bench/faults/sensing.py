@@ -129,14 +129,11 @@ class Jumping(Wrong):
 
 
 class Flickering(Jumping):
-    """A joint's position jumps to and fro: every other state is off."""
-
-    turn = False
+    """A joint's position jumps to and fro: half of the states are off."""
 
     def spoil(self, x: Array) -> Array:
         """Return it with the joint elsewhere, or as it is."""
-        self.turn = not self.turn
-        return super().spoil(x) if self.turn else x
+        return super().spoil(x) if self.rng.random() < 0.5 else x
 
 
 class Spiking(Wrong):

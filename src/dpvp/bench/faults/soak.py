@@ -1,4 +1,4 @@
-"""The soak: all nodes at full rate for long. Memory that grows, periods that are missed more and more, data nobody can read.
+"""The soak: all nodes at full rate for long. What memory grows, which periods are missed, is all data there?
 
 python -m dpvp.bench.faults.soak --minutes 30 --json docs/bench/soak.json
 """

@@ -1,4 +1,4 @@
-"""SimulatedSolver: the planner of a scenario behind the doors of `SolverProcess`, in simulated time and spoilt by a fault."""
+"""SimulatedSolver: the planner of a scenario that looks like a `SolverProcess`, in simulated time and with faults."""
 
 from __future__ import annotations
 
@@ -85,8 +85,8 @@ class SimulatedSolver:
         self._ready_at = clock() + BIRTH if newborn else clock()
         self._thought: tuple[float, Plan] | None = None
         self._previous: Plan | None = None
-        self.pid, self.busy_since, self._dead = pid, None, False
-        self.busy_since: float | None
+        self.pid, self._dead = pid, False
+        self.busy_since: float | None = None
 
     @property
     def alive(self) -> bool:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -30,11 +29,13 @@ class Stage:
         scenario: what runs, from the file in `run_dir`.
         run_dir: folder of the run.
         witness: hears what they say.
-        pilot: sets goals, asks, resets.
+        pilot: steers, and waits.
+        others: say what operators and others say.
     """
 
     def __init__(self, scenario: Scenario, run_dir: Path, seed: int) -> None:
         """Start all nodes, and let the robot move; the graph is joined already. Use `staged`."""
+        from dpvp.ros.bystander import Bystander
         from dpvp.ros.local import LocalProcesses
         from dpvp.ros.pilot import Pilot
         from dpvp.ros.processes import Bringup, bringup_processes
@@ -50,7 +51,8 @@ class Stage:
         self._solvers: set[int] = set()
         self.pilot = Pilot(scenario, lambda: None)
         self.pilot.require_alone()
-        self.witness = Witness(self.pilot.node, scenario)
+        self.witness = Witness(scenario)
+        self.others = Bystander(self.pilot, scenario, self.witness)
         for name in self._specs:
             self.start(name)
         self.pilot.wait_ready()
@@ -94,10 +96,10 @@ class Stage:
         while time.monotonic() < end:
             if self.witness.tracking:
                 return True
-            if self.witness.ruling.startswith("FAULT"):
-                self._ask("supervisor_node/reset")
+            if self.witness.allowed.startswith("FAULT"):
+                self.others.ask("supervisor_node/reset")
             elif self.witness.state == "HOLD" and self.witness.reason == "ASKED":
-                self._ask("mpc_node/start")
+                self.others.ask("mpc_node/start")
             self.spin(0.2)
         return False
 
@@ -118,35 +120,11 @@ class Stage:
 
     def _move(self) -> None:
         """Send another goal when it is time for it; who walks keeps its velocity."""
-        from dpvp.ros.convert import goal_message
-
         task, now = self.scenario.task, time.monotonic()
         if isinstance(task, Steered) or now < self._next_goal:
             return
         self._next_goal = now + GOAL_SECONDS
-        goal, stamp = task.sample_goal(self._rng), self.pilot.node.get_clock().now().to_msg()
-        self._publisher().publish(goal_message(goal, task, self.scenario.robot.base, stamp))
-
-    def _publisher(self):  # type: ignore[no-untyped-def]  # noqa: ANN202
-        from dpvp.ros.convert import goal_type
-        from dpvp.ros.node import COMMAND
-
-        if not hasattr(self, "_goals"):
-            self._goals = self.pilot.node.create_publisher(goal_type(self.scenario.task), "goal", COMMAND)
-        return self._goals
-
-    def _ask(self, service: str) -> None:
-        """Call a service without waiting for long: who should answer may be dead."""
-        from std_srvs.srv import Trigger
-
-        client = self.pilot.node.create_client(Trigger, service)
-        try:
-            if client.wait_for_service(timeout_sec=0.5):
-                future, end = client.call_async(Trigger.Request()), time.monotonic() + 2.0
-                while not future.done() and time.monotonic() < end:
-                    self.pilot.wait(0.02)
-        finally:
-            self.pilot.node.destroy_client(client)
+        self.others.say_goal(task.sample_goal(self._rng))
 
 
 @contextmanager
@@ -156,17 +134,11 @@ def staged(name: str, runs: Path, seed: int, overrides: tuple[str, ...] = ()) ->
     Raises:
         EnvironmentProblem: a process outlived the block.
     """
-    import rclpy
-    from rclpy.signals import SignalHandlerOptions
+    from dpvp.ros.bystander import ros_graph
 
-    from dpvp.ros.local import ros_environment
-
-    os.environ.update(ros_environment())
     draft = load_scenario(name, overrides)
     run_dir = new_run_dir(draft, runs)
-    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
-    with ExitStack() as after:
-        after.callback(rclpy.try_shutdown)
+    with ros_graph():
         stage = Stage(resolved(draft, run_dir), run_dir, seed)
         try:
             yield stage

@@ -1,4 +1,4 @@
-"""What supervisor_node does with a `Supervisor`, in simulated time: listen, judge, tell the loop, take the plant from it."""
+"""What supervisor_node does with a `Supervisor`, in simulated time: listen, judge, tell the loop, take its plant."""
 
 from __future__ import annotations
 
