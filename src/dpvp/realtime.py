@@ -137,7 +137,7 @@ def _memory() -> Measure:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.mlockall(_MCL_CURRENT | _MCL_FUTURE):
         return Measure("memory", False, f"not locked, {os.strerror(ctypes.get_errno())}", LIMITS)
-    return Measure("memory", True, f"locked, {process_field('VmLck')}")
+    return Measure("memory", True, f"locked, {process_field('VmRSS')} used")
 
 
 def _heap() -> Measure:

@@ -116,7 +116,7 @@ class _PlainLoader(yaml.SafeLoader):
         super().fetch_flow_collection_start(token)
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        line = self.peek_event().start_mark.line + 1
+        line = self.peek_event().start_mark.line + 1  # type: ignore[no-untyped-call]
         if self.check_event(yaml.AliasEvent):
             raise UnreadableError(f"line {line}: aliases (*name) are not followed; write the value out")
         if self._depth > DEPTH:

@@ -25,6 +25,8 @@ OF_YAML = {"load", "load_all", "safe_load", "safe_load_all", "full_load", "full_
 # What is used all the same. Pickle is how Python's own pools talk: between a process and the children that it has
 # started, over pipes that nobody else can write to, never from a file or a socket.
 ALLOWED = {
+    ("src/dpvp/bench/faults/campaign.py", "multiprocessing"): "children of the fault campaign",
+    ("src/dpvp/bench/faults/campaign.py", "concurrent.futures"): "children of the fault campaign",
     ("src/dpvp/bench/worker.py", "multiprocessing"): "one child of `dpvp bench`",
     ("src/dpvp/bench/worker.py", "concurrent.futures"): "one child of `dpvp bench`",
     ("src/dpvp/untrusted.py", "yaml.load"): "with a loader that is a SafeLoader and less",

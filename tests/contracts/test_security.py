@@ -68,7 +68,11 @@ def joined(node: object) -> Rights:
         node.get_service_names_and_types_by_node,
         node.get_client_names_and_types_by_node,
     )
-    return Rights(*(tuple(topic for topic, _ in look(name, space)) for look in looks))
+    found = [{topic for topic, _ in look(name, space)} for look in looks]
+    # the graph may still know a node of this name from a context before
+    found[0] |= {publisher.topic_name for publisher in node.publishers}
+    found[1] |= {subscription.topic_name for subscription in node.subscriptions}
+    return Rights(*map(tuple, found))
 
 
 def together(several: list[Rights]) -> dict[str, set[str]]:

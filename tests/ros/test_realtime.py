@@ -71,6 +71,13 @@ def test_every_stage_is_timed(nodes: tuple[Session, Path]) -> None:
     assert 0.0 <= state < whole
 
 
+def test_the_loop_rests(nodes: tuple[Session, Path]) -> None:
+    """Who computes for a second without a rest says so and loses its rank; without a rank the kernel does not watch."""
+    running, run_dir = nodes
+    running.pilot.wait(2.0)
+    assert "without a rest" not in (run_dir / "mpc_node.log").read_text(encoding="utf-8")
+
+
 def test_a_solver_started_anew_takes_its_rank_anew(nodes: tuple[Session, Path]) -> None:
     running, run_dir = nodes
     before = running.pilot.loop["solver_pid"]

@@ -24,7 +24,7 @@ from dpvp.scenario import Scenario
 Array = NDArray[np.float64]
 PERIOD, T = 0.01, 10
 LAYOUT = plan_layout(T, 14, 7, 14)
-GROWTH = 100  # blocks of memory of the interpreter, whose own lists of used objects fill up by and by
+GROWTH = 400  # blocks in 800 ticks: the interpreter's own lists of used objects fill up, ever slower
 
 
 @dataclass

@@ -28,7 +28,7 @@ from dpvp.scenario import Scenario, load_scenario
 from recordings import Recording
 
 FLOAT = "std_msgs/msg/Float64"
-GIGABYTE = 1 << 30
+LARGE = 1 << 27  # bytes; twice of what is believed
 
 
 @pytest.fixture(scope="module")
@@ -61,12 +61,12 @@ def test_every_compression_is_read(tmp_path: Path, compression: CompressionType)
     assert [message.data for _, _, message in read_messages(file)] == [2.0]
 
 
-@pytest.mark.parametrize("claimed", [GIGABYTE, 1000, 2**63])
+@pytest.mark.parametrize("claimed", [LARGE, 1000, 2**63])
 @pytest.mark.parametrize("sized", [True, False])
-def test_a_few_bytes_that_unpack_to_a_gigabyte_are_not_unpacked(tmp_path: Path, claimed: int, sized: bool) -> None:
+def test_a_few_bytes_that_unpack_to_many_are_not_unpacked(tmp_path: Path, claimed: int, sized: bool) -> None:
     block, packed = bytes(1 << 20), io.BytesIO()
-    with zstandard.ZstdCompressor().stream_writer(packed, size=GIGABYTE if sized else -1, closefd=False) as writer:
-        for _ in range(GIGABYTE >> 20):
+    with zstandard.ZstdCompressor().stream_writer(packed, size=LARGE if sized else -1, closefd=False) as writer:
+        for _ in range(LARGE >> 20):
             writer.write(block)
     chunk = Chunk("zstd", packed.getvalue(), 0, 0, 0, claimed)
     builder = RecordBuilder()

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dpvp.bench.fuzz.mutation import LAUGHS
-from dpvp.config import override, read_yaml, share_directory
+from dpvp.config import override, read_yaml, validate
+from dpvp.description import JointConfig
 from dpvp.errors import LONGEST_MESSAGE, ConfigError, GoalError, MessageError
 from dpvp.learned.artifact import artifact_folder
 from dpvp.learned.contract import ArtifactError
@@ -121,14 +122,10 @@ def test_overrides_are_read_with_the_same_care(words: str) -> None:
         override({}, words)
 
 
-def test_too_short_a_list_inside_a_list_is_named(tmp_path: Path) -> None:
-    text = (share_directory() / "config" / "kuka_reach.yaml").read_text(encoding="utf-8")
-    file = tmp_path / "scenario.yaml"
-    content = yaml.safe_load(text)
-    content["task"]["goal"] = [0.5]
-    file.write_text(yaml.safe_dump(content), encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"task\.goal\.1"):
-        load_scenario(str(file))
+def test_too_short_a_list_inside_a_list_is_named() -> None:
+    joint = {"name": "a", "position": [0.1], "velocity": 1.0, "effort": 1.0, "armature": 0.0}
+    with pytest.raises(ConfigError, match=r"f: position\.1"):
+        validate(JointConfig, joint, "f")
 
 
 def test_messages_end() -> None:

@@ -169,7 +169,9 @@ class MpcInterface:
             self._sense()
             self._publish(self.loop.go_on())
         self._solved.tell()
-        return max(0.0, min(POLL, min(self._next_tick, self._next_command) - time.monotonic()))
+        # without commands between plans none is ever due: to wait for one would be not to wait at all
+        due = self._next_tick if self._scenario.config.rates.command is None else self._next_command
+        return max(0.0, min(POLL, min(self._next_tick, due) - time.monotonic()))
 
     def _on_sensor(self, message: Sensor) -> None:
         if not self.active:

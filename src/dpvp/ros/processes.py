@@ -238,6 +238,7 @@ def _estimator(scenario: Scenario, bringup: Bringup) -> tuple[ProcessSpec, ...]:
         return ()
     choice = scenario.config.robot
     parameters: dict[str, object] = {"robot": choice.name, "use_sim_time": bringup.use_sim_time}
+    parameters["lock_step"] = bringup.lock_step
     if choice.prefix is not None:
         parameters["prefix"] = choice.prefix
     node = ("estimator_node", "dpvp", "estimator_node", parameters)

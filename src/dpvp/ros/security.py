@@ -55,15 +55,12 @@ class Rights:
     call: tuple[str, ...] = ()
 
 
-EVERY_NODE = Rights(
-    publish=("rosout", "/parameter_events"),
-    subscribe=("/clock", "/parameter_events"),
-    serve=("~/get_type_description",),
-)
+EVERY_NODE = Rights(publish=("rosout", "/parameter_events"), subscribe=("/clock",), serve=("~/get_type_description",))
 RIGHTS: Mapping[str, Rights] = {
     "mpc_node": Rights(
         publish=(
-            "control", "~/shadow_control", "~/plan", "~/plan_ms", "~/active_goal", "/diagnostics", "~/transition_event",
+            "control", "~/shadow_control", "~/plan", "~/plan_ms", "~/active_goal", "~/solved", "/diagnostics",
+            "~/transition_event",
         ),
         subscribe=("sensor", "estimator_node/sensor", "goal", "cmd_vel", "supervisor_node/verdict"),
         serve=("~/start", "~/hold", "~/stop", *PARAMETERS, *LIFECYCLE),
@@ -88,8 +85,9 @@ RIGHTS: Mapping[str, Rights] = {
     ),
     "record_node": Rights(
         subscribe=(
-            "control", "joint_states", "mpc_node/plan", "mpc_node/plan_ms", "mpc_node/active_goal",
-            "world_node/state_age_ms", "world_node/odom", "estimator_node/sensor", IMU, "/diagnostics",
+            "control", "joint_states", "mpc_node/plan", "mpc_node/plan_ms", "mpc_node/active_goal", "mpc_node/solved",
+            "mpc_node/shadow_control", "supervisor_node/verdict", "world_node/phase", "world_node/state_age_ms",
+            "world_node/odom", "estimator_node/sensor", "estop", IMU, "/diagnostics",
         ),
         serve=PARAMETERS,
     ),

@@ -21,7 +21,7 @@ from dpvp.control.guard import check_state
 from dpvp.control.loop import Answer, MpcLoop
 from dpvp.control.states import LoopState, Reason
 from dpvp.errors import MessageError
-from dpvp.plan import Command, State
+from dpvp.plan import Array, Command, State
 from dpvp.scenario import Scenario
 from dpvp.tasks.task import Steered
 from dpvp.worlds.mujoco import MujocoWorld

@@ -76,7 +76,7 @@ def _words(tally: Tally) -> str:
 def _write(file: Path, name: str, args: FuzzArgs, tally: Tally) -> None:
     content: dict[str, Any] = parse_json(file.read_text(encoding="utf-8")) if file.is_file() else {}
     row = {"inputs": tally.done, "seed": args.seed, "limit_s": args.limit} | asdict(tally)
-    row |= {"date": datetime.now().astimezone().isoformat(timespec="seconds"), "machine": describe_machine()}
+    row |= {"date": datetime.now().astimezone().isoformat(timespec="seconds"), "machine": asdict(describe_machine())}
     content[name] = row
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(to_json(content), encoding="utf-8")

@@ -86,7 +86,11 @@ class Campaign:
                 *lines, rest = (rest + part).split(b"\n")
                 for line in lines:
                     said = json.loads(line)
-                    current = said.get("index") if "index" in said else self._take(current, said)
+                    if "index" in said:
+                        current = said["index"]
+                    else:
+                        self._take(current, said)
+                        current = None
                     tell(self.tally)
                 heard = time.monotonic()
         assert time.monotonic() - heard >= PATIENCE

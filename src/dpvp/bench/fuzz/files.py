@@ -19,7 +19,8 @@ from dpvp.scenario import load_scenario, scenario_names
 from dpvp.worlds.mujoco import MujocoWorld
 
 ROBOT = "leg2r"  # the smallest
-dpvp.scenario.load_robot_from = functools.cache(load_robot_from)  # robots are spoiled by themselves; xacro is slow
+# robots are spoiled by themselves; xacro is slow
+dpvp.scenario.load_robot_from = functools.cache(load_robot_from)  # type: ignore[attr-defined]
 SCENE_STEPS = 3
 
 

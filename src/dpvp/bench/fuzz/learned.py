@@ -15,7 +15,7 @@ from dpvp.bench.fuzz.format import Format
 from dpvp.bench.fuzz.mutation import INTEGERS, damaged, mutated_json, mutated_yaml
 from dpvp.config import share_directory
 from dpvp.learned.artifact import load_artifact, read_golden, replay
-from dpvp.learned.contract import FILE, read_contract
+from dpvp.learned.contract import FILE, Head, read_contract
 from dpvp.learned.graph import open_graph
 from dpvp.scenario import load_scenario
 
@@ -62,7 +62,8 @@ def _text(name: str, suffix: str, mutate: Callable[[np.random.Generator, str], b
 def _graph(*, rehashed: bool) -> Format:
     contract = read_contract(_source() / FILE)
     spec, pairs = contract.graphs[HEAD], read_golden(_source(), contract)[HEAD]
-    source, other = ((_source() / contract.graphs[head].file).read_bytes() for head in (HEAD, "residual"))
+    files = spec.file, contract.graphs["residual"].file
+    source, other = ((_source() / file).read_bytes() for file in files)
 
     def mutated(rng: np.random.Generator) -> bytes:
         return damaged(rng, source, other) if rng.random() < 0.5 else _rebuilt(rng, source)

@@ -191,7 +191,7 @@ def _grafted(rng: Generator, tree: Any, nasty: Sequence[str]) -> tuple[Any, list
                 parent[key] = odd_number(rng)
             case _:
                 parent[key] = MARK.format(len(raw))
-                raw.append(nasty[rng.integers(len(nasty))])
+                raw.append(nasty[int(rng.integers(len(nasty)))])
     return tree, raw
 
 

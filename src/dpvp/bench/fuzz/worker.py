@@ -103,4 +103,5 @@ def work(name: str, seed: int, begin: int, end: int, limit: float) -> None:
 
 
 if __name__ == "__main__":
-    work(sys.argv[1], *map(int, sys.argv[2:5]), float(sys.argv[5]))
+    first, second, third = map(int, sys.argv[2:5])
+    work(sys.argv[1], first, second, third, float(sys.argv[5]))
