@@ -208,7 +208,7 @@ class TestDocument:
         total = content["totals"]
         assert total["faults"] >= 500
         crossed = [row["kind"] for row in (*content["rows"], *content["real"]) if row["crossings"]]
-        assert crossed == ["command_huge_gain"]  # a walk without commands; docs/safety.md, what is open
+        assert crossed == ["command_huge_gain"]  # a walk that goes on; docs/safety.md, what is open
         assert total["crossings"] == 1
         assert total["slowest_periods"] <= 2.0
 
