@@ -15,7 +15,7 @@ from dpvp.bench.fuzz.format import Format
 from dpvp.bench.fuzz.mutation import INTEGERS, damaged, mutated_json, mutated_yaml
 from dpvp.config import share_directory
 from dpvp.learned.artifact import load_artifact, read_golden, replay
-from dpvp.learned.contract import FILE, read_contract
+from dpvp.learned.contract import FILE, Head, read_contract
 from dpvp.learned.graph import open_graph
 from dpvp.scenario import load_scenario
 
