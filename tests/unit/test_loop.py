@@ -288,6 +288,16 @@ class TestCommands:
         assert "command withheld" in caplog.text
         assert bench.loop.plan is None
 
+    def test_no_plan_from_before_a_hold_is_followed_after_it(self, bench: Bench) -> None:
+        bench.tracking()
+        bench.clock.now += 0.06
+        bench.loop.tick()
+        assert bench.found == (HOLD, Reason.STALE_STATE)
+        bench.period()
+        assert bench.found == (HOLD, Reason.NO_PLAN)
+        assert bench.planned() is not None
+        assert bench.found == (TRACK, Reason.ASKED)
+
     def test_a_plan_that_comes_too_late_is_not_followed(self, bench: Bench) -> None:
         """The robot held meanwhile, and is not where the plan begins."""
         bench.tracking()

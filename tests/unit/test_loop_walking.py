@@ -177,6 +177,23 @@ class TestVelocities:
         np.testing.assert_array_equal(velocities[-1], asked)
         assert len(np.unique(velocities, axis=0)) >= 15
 
+    def test_who_had_to_hold_takes_it_up_anew(self, loop: MpcLoop, scenario: Scenario, solver: InstantSolver) -> None:
+        """Plans from a stand that are to walk at full speed at once leap."""
+        x, speeds = scenario.robot.at_rest(), []
+        tick(loop, State(1.0, x))
+        loop.steer((0.3, 0.0, 0.0))
+        for k in range(1, 40):
+            if k == 25:
+                loop.ask(LoopState.HOLD)
+            if k == 30:
+                loop.ask(LoopState.TRACK)
+            tick(loop, State(1.0 + 0.02 * k, x))
+            assert loop.goal is not None
+            speeds.append(loop.goal[1])
+        assert speeds[23] == 0.3
+        assert speeds[24:29] == [0.0] * 5
+        assert 0.1 < speeds[-1] < 0.25
+
     @pytest.mark.parametrize("velocity", [(9.0, 0.0, 0.0), (0.0, -0.5, 0.0), (0.0, 0.0, np.nan)])
     def test_what_is_refused_leaves_the_old_goal(
         self, loop: MpcLoop, scenario: Scenario, velocity: tuple[float, float, float]

@@ -125,10 +125,10 @@ def spoiled_run(folder: Path, leg: Scenario) -> Path:
         recording.joints(0.1, [0.1], [1.0], ["hip", "knee"])
         recording.goal([1.0, 2.0])
         recording.goal([float("nan"), 0.1, 0.1])
-        recording._write("/left/joint_states", String(data="hello"))
-        recording._write("/left/mpc_node/active_goal", String(data="hello"))
-        recording._write("/left/mpc_node/plan_ms", Float64MultiArray(data=[1.0, 2.0]))
-        recording._write("/left/diagnostics", Float64(data=1.0))
+        recording.write("/left/joint_states", String(data="hello"))
+        recording.write("/left/mpc_node/active_goal", String(data="hello"))
+        recording.write("/left/mpc_node/plan_ms", Float64MultiArray(data=[1.0, 2.0]))
+        recording.write("/left/diagnostics", Float64(data=1.0))
         recording.joints(0.2, [0.2, 0.3], [1.0, 1.0])
     return folder
 

@@ -258,6 +258,7 @@ class MpcLoop:
         if (before.state, before.reason) != (self.decision.state, self.decision.reason):
             logger.info(f"{self.decision.state.name}: {self.decision.reason.text}")
         if before.state is LoopState.TRACK and self.decision.state is not LoopState.TRACK:
+            self._plan_at, self._fresh = -math.inf, True  # no plan from before a hold is followed after it
             self._slow_down()
         if before.state is not LoopState.HOLD:
             self._anchor, self._was_tracking = None, before.state is LoopState.TRACK

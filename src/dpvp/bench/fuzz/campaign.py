@@ -109,5 +109,5 @@ class Campaign:
         file = self._folder / f"{self.name}_{self._seed}_{index}{kind.suffix}"
         file.write_bytes(draw(kind, self.name, self._seed, index))
         with contextlib.suppress(OSError):
-            file.with_suffix(".txt").write_text(f"{how}\n{text}", encoding="utf-8")
+            file.with_suffix(f"{kind.suffix}.why").write_text(f"{how}\n{text}", encoding="utf-8")
         self.tally.failures.append({"index": index, "how": how, "file": file.name, "text": text[-500:]})

@@ -15,18 +15,10 @@ from dpvp.errors import DpvpError
 from dpvp.record.metrics import RunMetrics
 from dpvp.record.report import RunFeed
 from dpvp.robot import JointMap
-from dpvp.ros.convert import command_of, goal_of, goal_type, state_of
-from dpvp.ros.messages import Control, Sensor
-from dpvp.ros.odometry import contacts_of, measurement_of
-from dpvp.ros.processes import IMU
-from dpvp.ros.record_node import OF_A_BASE, TOPICS
-from dpvp.ros.samples import samples
-from dpvp.ros.wire import decode, encode
 from dpvp.scenario import Scenario, load_scenario
 
 NAMES = ("kuka_reach", "leg_track", "quadruped_walk")
 HUGE = 2_000  # numbers, names or messages in an array that nobody expects
-JOINT_STATES, DIAGNOSTICS, IMUS = TOPICS["joint_states"], TOPICS["/diagnostics"], OF_A_BASE[IMU]
 
 
 def formats() -> dict[str, Callable[[], Format]]:
@@ -35,6 +27,9 @@ def formats() -> dict[str, Callable[[], Format]]:
 
 
 def _messages() -> Format:
+    from dpvp.ros.samples import samples
+    from dpvp.ros.wire import encode
+
     scenarios = [load_scenario(name) for name in NAMES]
 
     def mutated(rng: np.random.Generator) -> bytes:
@@ -68,7 +63,15 @@ def _refused(take: Callable[[], object]) -> DpvpError | None:
 
 def _takers(scenario: Scenario, feed: RunFeed, raw: bytes) -> list[Callable[[], object]]:
     """Return everything that is done somewhere with bytes that are taken for one kind of message or another."""
+    from dpvp.ros.convert import command_of, goal_of, goal_type, state_of
+    from dpvp.ros.messages import Control, Sensor
+    from dpvp.ros.odometry import contacts_of, measurement_of
+    from dpvp.ros.processes import IMU
+    from dpvp.ros.record_node import OF_A_BASE, TOPICS
+    from dpvp.ros.wire import decode
+
     robot, task = scenario.robot, scenario.task
+    joint_states, diagnostics, imus = TOPICS["joint_states"], TOPICS["/diagnostics"], OF_A_BASE[IMU]
 
     def control() -> None:
         check_command(robot, command_of(robot, decode(raw, Control), 0.2))
@@ -77,8 +80,8 @@ def _takers(scenario: Scenario, feed: RunFeed, raw: bytes) -> list[Callable[[], 
         task.check_goal(goal_of(decode(raw, goal_type(task)), robot.base))
 
     def estimate() -> None:
-        joints, feet = decode(raw, JOINT_STATES), np.ones(len(robot.feet))
-        imu = IMUS()
+        joints, feet = decode(raw, joint_states), np.ones(len(robot.feet))
+        imu = imus()
         imu.header.stamp = joints.header.stamp
         measurement_of(robot.joint_names, imu, joints, feet, 0.01)
 
@@ -89,7 +92,7 @@ def _takers(scenario: Scenario, feed: RunFeed, raw: bytes) -> list[Callable[[], 
     def fed(topic: str, kind: type) -> Callable[[], object]:
         return lambda: feed.take(topic, decode(raw, kind))
 
-    topics = {"joint_states": JOINT_STATES, "estimator_node/sensor": Sensor, "diagnostics": DIAGNOSTICS}
+    topics = {"joint_states": joint_states, "estimator_node/sensor": Sensor, "diagnostics": diagnostics}
     topics |= {"mpc_node/active_goal": goal_type(task)}
     return [
         lambda: state_of(robot, decode(raw, Sensor)),

@@ -19,8 +19,6 @@ from dpvp.bench.fuzz.mutation import INTEGERS, damaged, mutated_json, odd_number
 from dpvp.record.mcap import McapRecorder, read_messages, recover
 from dpvp.record.motion import read_motion
 from dpvp.record.report import METRICS, RECORDING, SCENARIO, load_run, read_run
-from dpvp.ros.samples import samples
-from dpvp.ros.wire import encode
 from dpvp.scenario import load_scenario
 
 SCENARIO_NAMES = ("kuka_reach", "leg_track", "quadruped_walk")
@@ -37,6 +35,9 @@ def formats() -> dict[str, Callable[[], Format]]:
 
 def record(file: Path, name: str, steps: int = 12) -> None:
     """Write a short recording of scenario `name` with each message that the reports read."""
+    from dpvp.ros.samples import samples
+    from dpvp.ros.wire import encode
+
     scenario = load_scenario(name)
     with McapRecorder(file) as recorder:
         for step in range(steps):
