@@ -107,7 +107,7 @@ def test_the_emergency_stop_damps_until_it_is_released_and_reset(scene: Scene) -
     scene.tracks()
 
 
-def test_commands_that_nobody_may_send_stop_the_robot_when_they_come_again(scene: Scene) -> None:
+def test_commands_that_nobody_may_send_make_the_loop_hold(scene: Scene) -> None:
     scene.tracks()
     bench = scene.bench
     wrong = control_for(bench.scenario, 0.0)
@@ -117,9 +117,10 @@ def test_commands_that_nobody_may_send_stop_the_robot_when_they_come_again(scene
         bench.control.publish(wrong)
         bench.spin(0.02)
 
-    assert scene.is_so(FAULT, FAULT, send)
-    assert scene.rulings[-1].reason is Reason.TOO_OFTEN
+    assert scene.is_so(HOLD, HOLD, send)
+    assert scene.rulings[-1].reason is Reason.COMMAND_UNSOUND
     assert "NaN" in scene.rulings[-1].detail
+    assert scene.is_so(TRACK, TRACK)  # once they have stopped
 
 
 def test_a_loop_that_stops_is_held_and_then_taken_off(scene: Scene) -> None:
