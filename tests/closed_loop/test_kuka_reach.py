@@ -18,7 +18,7 @@ from dpvp.control.states import LoopState
 from dpvp.plan import Plan, State
 from dpvp.planning.build import Planning, build_planning
 from dpvp.planning.planner import Budget
-from dpvp.robot import Robot
+from dpvp.robot import Robot, load_robot
 from dpvp.scenario import Scenario, load_scenario
 from dpvp.tasks.task import Task
 from dpvp.worlds.mujoco import MujocoWorld
@@ -77,7 +77,7 @@ class Run:
         assert self.loop.decision.state is LoopState.TRACK
 
     def assert_within_limits(self, robot: Robot) -> None:
-        limits = robot.limits
+        limits = load_robot(robot.name).limits  # those of the data sheet, whatever share of them the scenario takes
         q, v = np.split(self.xs, 2, axis=1)
         assert np.all((q >= limits.position_lower) & (q <= limits.position_upper))
         assert np.all(np.abs(v) <= limits.velocity), (np.abs(v) / limits.velocity).max(axis=0)

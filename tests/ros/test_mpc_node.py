@@ -151,7 +151,7 @@ def test_unusable_states_are_refused_and_nothing_moves(
     bench.controls.clear()
     assert bench.until(lambda: len(bench.controls) > 5, plant.send)
     assert all(is_hold(bench, control) for control in bench.controls)
-    assert words in log(folder)[said:]
+    assert bench.until(lambda: words in log(folder)[said:], plant.send)  # said once a second at most
 
 
 def test_holds_when_states_stop_and_tracks_again_when_they_return(held: tuple[Bench, FakePlant, Path]) -> None:

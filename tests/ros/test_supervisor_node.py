@@ -6,9 +6,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
-import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 from std_msgs.msg import Bool, String
@@ -18,20 +16,13 @@ from dpvp.control.gate import Ruling
 from dpvp.control.states import LoopState, Reason
 from dpvp.ros.convert import ruling_of
 from dpvp.ros.local import LocalProcesses
-from dpvp.ros.messages import Control
 from dpvp.ros.node import COMMAND, LATCHED, STREAM
 from dpvp.scenario import load_scenario
-from rosgraph import Bench, control_for, graph
+from rosgraph import PATIENT, Bench, control_for, graph
 
 pytestmark = pytest.mark.alone
 
 IDLE, HOLD, TRACK, FAULT = LoopState
-# a slow machine must not look like a fault: what is tested is not speed
-PATIENT = (
-    "planner.budget=1.0",
-    "loop={sensor_timeout: 0.5, plan_timeout: 2.0, solver_timeout: 5.0, supervisor_timeout: 1.0}",
-    "feedback={command_timeout: 1.0, damping_timeout: 4.0}",
-)
 
 
 @dataclass
@@ -73,7 +64,8 @@ class Scene:
         self.press(pressed=False)
         if self.rulings and self.rulings[-1].state is FAULT:
             assert self.bench.until(lambda: self.ask("supervisor_node/reset")[0])
-        assert self.is_so(TRACK, HOLD) or self.bench.loop.get("state") == "TRACK"
+        assert self.bench.until(lambda: bool(self.rulings) and self.rulings[-1].state is TRACK), self.rulings[-1:]
+        assert self.bench.until(lambda: self.bench.loop.get("state") in ("HOLD", "TRACK")), self.bench.loop
         assert self.bench.until(lambda: self.ask("mpc_node/start")[0])
         assert self.is_so(TRACK, TRACK), (self.rulings[-1], self.bench.loop)
 
@@ -107,7 +99,7 @@ def test_the_emergency_stop_damps_until_it_is_released_and_reset(scene: Scene) -
     scene.tracks()
 
 
-def test_commands_that_nobody_may_send_stop_the_robot_when_they_come_again(scene: Scene) -> None:
+def test_commands_that_nobody_may_send_make_the_loop_hold(scene: Scene) -> None:
     scene.tracks()
     bench = scene.bench
     wrong = control_for(bench.scenario, 0.0)
@@ -117,9 +109,10 @@ def test_commands_that_nobody_may_send_stop_the_robot_when_they_come_again(scene
         bench.control.publish(wrong)
         bench.spin(0.02)
 
-    assert scene.is_so(FAULT, FAULT, send)
-    assert scene.rulings[-1].reason is Reason.TOO_OFTEN
+    assert scene.is_so(HOLD, HOLD, send)
+    assert scene.rulings[-1].reason is Reason.COMMAND_UNSOUND
     assert "NaN" in scene.rulings[-1].detail
+    assert scene.is_so(TRACK, TRACK)  # once they have stopped
 
 
 def test_a_loop_that_stops_is_held_and_then_taken_off(scene: Scene) -> None:
@@ -148,24 +141,3 @@ def test_without_its_supervisor_the_loop_holds(scene: Scene) -> None:
     finally:
         os.kill(pid, signal.SIGCONT)
     assert scene.bench.until(lambda: scene.bench.loop.get("state") == "TRACK"), scene.rulings[-1]
-
-
-def test_in_the_shadow_nothing_is_commanded(tmp_path: Path) -> None:
-    """Plans are made and said, and the plant goes on holding itself: neither loop nor supervisor touches it."""
-    scenario, nodes = load_scenario("kuka_reach", PATIENT), ("world_node", "supervisor_node", "mpc_node")
-    with graph(scenario, tmp_path, nodes, supervised=True, shadow=True, use_sim_time=True) as (bench, _):
-        shadows: list[Control] = []
-        bench.node.create_subscription(Control, "mpc_node/shadow_control", shadows.append, STREAM)
-        assert bench.until(lambda: bench.loop.get("state") == "HOLD"), bench.loop
-        assert bench.call(Trigger, "mpc_node/start", Trigger.Request()).success
-        assert bench.until(lambda: bench.loop.get("state") == "TRACK" and len(shadows) > 20), bench.loop
-        bench.spin(1.5)
-        assert not bench.controls
-        assert "shadow" in bench.loop
-        assert bench.world["phase"] == "PD"
-        assert np.abs(np.array(bench.joints[-1].position) - scenario.robot.nominal).max() < 0.01
-        moves = [
-            np.abs(message.feedforward.data - scenario.robot.gravity(scenario.robot.nominal)).max()
-            for message in shadows
-        ]
-        assert max(moves) > 1.0  # Nm: it would have moved the arm

@@ -67,7 +67,7 @@ class Standing(Peer):
 
 def test_who_falls_silent_lets_go(scenario: Scenario, tmp_path: Path) -> None:
     """The first test, since `running` keeps this process in a graph until the last one."""
-    spec = ProcessSpec("mpc_node", "dpvp", "mpc_node", {"scenario": scenario.file})
+    spec = ProcessSpec("mpc_node", "dpvp", "mpc_node", {"scenario": scenario.file, "start": True})
     with processes([spec], tmp_path):
         robot = Standing(scenario)
         assert robot.until(lambda: robot.forwards == 0.2, robot.steer), (tmp_path / "mpc_node.log").read_text()

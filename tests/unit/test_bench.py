@@ -266,8 +266,15 @@ def test_rates_of_short_learned_horizons_are_compared_with_a_long_one(scenario: 
 
 
 def test_counters_are_those_of_a_new_report() -> None:
-    old = {"periods": "1", "missed": "1", "plans": "1"}
-    new = {"periods": "100", "missed": "3", "plans": "97", "rejected_not_finite": "2", "rejected_gaps_open": "1"}
+    old = {"periods": "1", "missed": "1", "missed_asleep": "0", "plans": "1"}
+    new = {
+        "periods": "100",
+        "missed": "3",
+        "missed_asleep": "2",
+        "plans": "97",
+        "rejected_not_finite": "2",
+        "rejected_gaps_open": "1",
+    }
     new |= {"value_used": "90", "value_refused_out_of_range": "7"}
     pilot = SimpleNamespace(loop=old)
     pilot.wait = lambda duration: setattr(pilot, "loop", new)

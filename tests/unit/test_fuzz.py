@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +25,10 @@ KINDS: dict[str, Format] = {}
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _prepared() -> None:
+def _prepared() -> Iterator[None]:
     prepare()
+    yield
+    logging.disable(logging.NOTSET)
 
 
 def kind_of(name: str) -> Format:

@@ -182,8 +182,8 @@ def test_the_series_are_in_the_robots_order_and_on_one_clock(folder: Path) -> No
 def test_a_recording_that_was_cut_off_is_reported_up_to_the_cut(folder: Path) -> None:
     content = (folder / "run.mcap").read_bytes()
     (folder / "run.mcap").write_bytes(content[: int(0.5 * len(content))])
-    (folder / "metrics.json").write_text('{"scenario": "as the recorder called it"}')
-    assert write_report(folder)["scenario"] == "as the recorder called it"
+    (folder / "metrics.json").write_text('{"scenario": "as_the_recorder_called_it"}')
+    assert write_report(folder)["scenario"] == "as_the_recorder_called_it"
     assert (folder / "run.mcap").read_bytes()[-8:] == content[-8:]
 
 

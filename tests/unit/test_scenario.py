@@ -211,7 +211,7 @@ def test_terminal_weights_follow_the_kind(config: TerminalConfig, weights: Termi
 
 def test_a_slower_robot_is_still_the_machine_that_it_is() -> None:
     """For first runs on hardware: planner, guard and supervisor see lower limits, artifacts fit all the same."""
-    usual, slow = load_scenario("kuka_reach"), load_scenario("kuka_reach", ("safety.velocity_scale=0.3",))
+    usual, slow = (load_scenario("kuka_reach", (f"safety.velocity_scale={scale}",)) for scale in (1.0, 0.3))
     np.testing.assert_allclose(slow.robot.limits.velocity, 0.3 * usual.robot.limits.velocity)
     np.testing.assert_array_equal(slow.robot.limits.effort, usual.robot.limits.effort)
     assert slow.robot.model_hash == usual.robot.model_hash

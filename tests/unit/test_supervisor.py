@@ -257,10 +257,26 @@ class TestMoments:
             watch.x[0] = 0.2 * (-1) ** k
             assert set(watch.run(1.5)) == {Ruling()}
 
-    def test_commands_that_cannot_be_used(self, watch: Watch) -> None:
+    def test_commands_that_cannot_be_used_make_the_loop_hold_and_too_many_are_a_fault(self, watch: Watch) -> None:
+        """The plant refuses them, and the loop does not hear of that: it would go on as if it were followed."""
         for k in range(5):
             watch.supervisor.refuse(MessageError("holds NaN"))
-            assert (watch.tick().reason is Reason.TOO_OFTEN) == (k == 4)
+            ruling = watch.tick()
+            assert ruling.reason is (Reason.COMMAND_UNSOUND if k < 4 else Reason.TOO_OFTEN)
+            assert ruling.state is (HOLD if k < 4 else FAULT)
+            watch.run(0.6)
+
+    def test_gains_that_the_plant_will_refuse(self, watch: Watch) -> None:
+        command = hold_command(watch.robot, watch.x, watch.clock.now, np.inf)
+        watch.supervisor.hear(replace(command, gain=1e3 * command.gain))
+        ruling = watch.tick()
+        assert (ruling.state, ruling.reason) == (HOLD, Reason.COMMAND_UNSOUND)
+        assert "safety.gain" in ruling.detail
+
+    def test_states_that_cannot_be_used_are_counted(self, watch: Watch) -> None:
+        watch.supervisor.doubt(MessageError("holds NaN"))
+        assert watch.tick() == Ruling()
+        assert watch.supervisor.counters[Reason.STATE_UNSOUND] == 1
 
 
 class TestStops:

@@ -96,11 +96,9 @@ class CommandGuard:
             MessageError: it is misshapen, not finite, expired, or beyond all bounds in its gains or its torques, or a
                 joint of a robot with a fixed base would be too fast before the next one comes.
         """
-        raw, command = command, check_command(self._robot, command)
+        raw, command = command, self.check(command)
         if command.valid_until < now:
             raise MessageError(f"command expired {now - command.valid_until:.3f} s ago")
-        if (share := float(np.max(np.abs(command.gain) / self._gain))) > 1.0:
-            raise MessageError(f"command gain is {share:.3g} times what safety.gain allows")
         if (share := self._driven(self._torque(raw, x), x)) > self._drive:
             raise MessageError(f"command asks for {share:.3g} times a joint's torque")
         asked = torque = self._torque(command, x)
@@ -116,6 +114,13 @@ class CommandGuard:
             self._check_speed(torque, x)
         self._last, self._last_at = replace(command, u0=command.u0 + (torque - asked)), now
         return self._last
+
+    def check(self, command: Command) -> Command:
+        """Return `command`, clamped; raises `MessageError` for what can be told of it whatever the state is."""
+        checked = check_command(self._robot, command)
+        if (share := float(np.max(np.abs(command.gain) / self._gain))) > 1.0:
+            raise MessageError(f"command gain is {share:.3g} times what safety.gain allows")
+        return checked
 
     def _holds_here(self, command: Command, x: Array) -> bool:
         """Return whether a command holds about where the robot is: that may always be done, however fast it is."""

@@ -360,7 +360,7 @@ class MpcLoop:
             return None
         if self._anchor is None:
             self._anchor = posture_to_hold(self._robot, self._state.x, tracking=self._was_tracking)
-        valid_until = self._state.t + self._valid_for
+        valid_until = self._state.t + self._age + self._valid_for  # holding is right however old the state is
         command = hold_command(self._robot, self._anchor, self._state.t, valid_until)
         return self._checked(self._observer.note(command), self._state)
 

@@ -28,7 +28,7 @@ class Reason(Enum):
     """Why the loop is in the state it is in."""
 
     ASKED = ("as asked", Reaction.NONE)
-    COMMAND_UNSOUND = ("a command was not finite, misshapen, too late or beyond all bounds", Reaction.REJECT)
+    STATE_UNSOUND = ("a state was not finite or misshapen", Reaction.REJECT)
     LEARNED_DOUBTED = ("what was learned contradicts the plans: planning without it", Reaction.PLAIN)
     NO_STATE = ("no usable state has arrived yet", Reaction.HOLD)
     STALE_STATE = ("the newest state is too old", Reaction.HOLD)
@@ -39,6 +39,7 @@ class Reason(Enum):
     PLANS_REJECTED = ("plans were rejected for too long", Reaction.HOLD)
     NO_SUPERVISOR = ("the supervisor has not been heard yet", Reaction.HOLD)
     SUPERVISOR_LOST = ("the supervisor has fallen silent", Reaction.HOLD)
+    COMMAND_UNSOUND = ("a command was not finite, misshapen or beyond all bounds", Reaction.HOLD)
     COMMANDS_STOPPED = ("the loop has fallen silent", Reaction.HOLD)
     VELOCITY = ("a joint is too fast", Reaction.HOLD)
     EFFORT = ("a joint's torque is beyond its limit", Reaction.HOLD)

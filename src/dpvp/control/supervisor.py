@@ -13,7 +13,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 
 from dpvp.control.gate import Ruling
-from dpvp.control.guard import hold_command, posture_to_hold
+from dpvp.control.guard import CommandGuard, hold_command, posture_to_hold
 from dpvp.control.monitors import Finding, PlantMonitor, worst
 from dpvp.control.states import LoopState, Reaction, Reason
 from dpvp.errors import MessageError, SafetyError
@@ -23,7 +23,7 @@ from dpvp.scenario import SafetyConfig, Scenario
 logger = logging.getLogger(__name__)
 
 COMMANDING = (LoopState.HOLD, LoopState.TRACK)
-MOMENTS = (Reason.STATE_JUMPED, Reason.COMMAND_UNSOUND)  # are over at once, and count only when they come again
+MOMENTS = (Reason.STATE_JUMPED,)  # are over at once, and count only when they come again
 
 
 class Supervisor:
@@ -43,6 +43,7 @@ class Supervisor:
         self._lost = never if waits else feedback.damping_timeout or never
         self._clock = clock
         self._monitor = PlantMonitor(self._robot, self._safety)
+        self._guard = CommandGuard(self._robot, self._safety, scenario.config.rates.command_period)
         self._excursions = _Excursions(self._safety)
         self.ruling = Ruling(LoopState.HOLD, Reason.NO_STATE)
         self.counters: Counter[Reason] = Counter()
@@ -67,7 +68,12 @@ class Supervisor:
             self._found = found
 
     def hear(self, command: Command) -> None:
-        """Take a command of the loop as it went to the plant."""
+        """Take a command of the loop as it went to the plant; one that the plant will refuse makes the loop hold."""
+        try:
+            self._guard.check(command)
+        except MessageError as error:
+            self.refuse(error)
+            return
         self._command_at = self._clock()
         if command.t >= self._since:
             self._command = command
@@ -76,6 +82,11 @@ class Supervisor:
         """Take that a command of the loop cannot be used."""
         self._command_at = self._clock()
         self._note(Finding(Reason.COMMAND_UNSOUND, 1.0, str(error)))
+
+    def doubt(self, error: MessageError) -> None:
+        """Take that a state cannot be used: it is no news, so that more of them count as silence."""
+        self.counters[Reason.STATE_UNSOUND] += 1
+        logger.debug(f"{Reason.STATE_UNSOUND.text}: {error}")
 
     def expect(self, state: LoopState) -> None:
         """Take what the loop says of itself: one that holds or tracks is not to be silent."""

@@ -20,7 +20,6 @@ from std_srvs.srv import Trigger
 
 from dpvp.config import Config
 from dpvp.control.gate import Ruling
-from dpvp.control.guard import check_command
 from dpvp.control.states import LoopState
 from dpvp.control.supervisor import Supervisor
 from dpvp.errors import MessageError, SafetyError
@@ -127,7 +126,8 @@ class SupervisorNode(Node):
         try:
             message = decode(raw, Sensor)
             state = state_of(self._robot, message)
-        except MessageError as error:  # is no news, so that it counts as silence
+        except MessageError as error:
+            self._supervisor.doubt(error)
             self.get_logger().error(f"state refused: {error}", throttle_duration_sec=1.0)
             return
         self._sensed = message
@@ -140,7 +140,7 @@ class SupervisorNode(Node):
             message = decode(raw, Control)
             if message.header.frame_id == self.get_name() or self._settings.shadow:
                 return
-            self._supervisor.hear(check_command(self._robot, command_of(self._robot, message, self._valid_for)))
+            self._supervisor.hear(command_of(self._robot, message, self._valid_for))
         except MessageError as error:
             self._supervisor.refuse(error)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from dpvp.control.gate import Ruling
-from dpvp.control.guard import check_command, check_state
+from dpvp.control.guard import check_state
 from dpvp.control.states import LoopState
 from dpvp.control.supervisor import Supervisor
 from dpvp.errors import MessageError, SafetyError
@@ -86,13 +86,10 @@ class SimulatedSupervisor:
                 effort = state.mark
                 assert isinstance(effort, np.ndarray)
                 self._supervisor.sense(State(state.t, check_state(self._robot, state.x)), _measured(effort))
-            except MessageError:
-                pass  # no news: it counts as silence
-        if command is not None:
-            try:
-                self._supervisor.hear(check_command(self._robot, command))
             except MessageError as error:
-                self._supervisor.refuse(error)
+                self._supervisor.doubt(error)
+        if command is not None:
+            self._supervisor.hear(command)
 
 
 def _measured(effort: Array) -> Array | None:
