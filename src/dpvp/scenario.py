@@ -18,7 +18,8 @@ from dpvp.tasks.track import TrackConfig, TrackTask
 from dpvp.tasks.walk import WalkConfig, WalkTask
 from dpvp.untrusted import UnreadableError, is_file, located
 
-GuessName = Literal["hold", "shift", "policy", "trajectory"]
+GuessName = Literal["hold", "shift", "reference", "policy", "trajectory"]
+LEARNED: frozenset[GuessName] = frozenset(("policy", "trajectory"))
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Seconds = Annotated[float, Field(gt=0.0)]
 TaskConfig = Annotated[ReachConfig | TrackConfig | WalkConfig, Field(discriminator="kind")]

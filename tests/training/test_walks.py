@@ -39,7 +39,7 @@ from dpvp_training.systems.dpvp.walks.view import View
 NAME = "quadruped_walk"
 SHORT = (
     "label={outings: 2, outing: {seconds: 0.2}, every: 3, at_rest: 1, chunk: 1}", "held_out=0.3", "assessed=1",
-    "net={width: 16}", "epochs=2", "batch=4",
+    "hidden=[16, 16]", "epochs=2", "batch=4",
 )  # fmt: skip
 
 
@@ -81,7 +81,7 @@ def paths(config: WalksConfig) -> Paths:
 
 @pytest.fixture(scope="module")
 def net(task: WalkTask, paths: Paths) -> PathNet:
-    return PathNet(View(task), paths, 16, 2, torch.Generator().manual_seed(0)).double()
+    return PathNet(View(task), paths, (16, 16), torch.Generator().manual_seed(0)).double()
 
 
 @pytest.fixture(scope="module")
@@ -191,7 +191,7 @@ def test_mirrored_labels_are_solutions_too(task: WalkTask, ocp: Ocp, paths: Path
 
 
 def test_a_fit_comes_closer_to_the_labels(task: WalkTask, paths: Paths) -> None:
-    net = PathNet(View(task), paths, 16, 2, torch.Generator().manual_seed(0))
+    net = PathNet(View(task), paths, (16, 16), torch.Generator().manual_seed(0))
     loss, optimiser, before = PathLoss(net, paths), torch.optim.Adam(net.parameters(), 3e-3), net.errors(paths)
     for _ in range(60):
         optimiser.zero_grad()
@@ -224,12 +224,15 @@ def test_a_run_ends_with_an_artifact_that_starts_plans_anywhere(trained: Path, t
     trajectory, goal = Trajectory(artifact, 15), np.array([1.0, 0.3, 0.0, 0.0, 0.0])
     here, there = task.robot.at_rest(), task.robot.at_rest()
     there[:3] += (500.0, -800.0, 3.0)
-    assert trajectory.inside(here, goal)
-    assert trajectory.inside(there, goal)
-    xs, us = trajectory(here, goal)
+    found, moved = trajectory(here, goal), trajectory(there, goal)
+    assert found is not None
+    assert moved is not None
+    xs, us = found
     assert (xs.shape, us.shape) == ((16, 37), (15, 12))
     np.testing.assert_array_equal(xs[0], here)
-    np.testing.assert_array_equal(trajectory(there, goal)[1], us)
+    np.testing.assert_array_equal(moved[1], us)
+    there[task.robot.nq] = 100.0
+    assert trajectory(there, goal) is None, "nobody has learned from robots at 100 m/s"
     with pytest.raises(ConfigError, match=r"horizon.*20.*planner's 21"):
         Trajectory(artifact, 21)
 

@@ -6,7 +6,7 @@ import math
 from collections import deque
 
 from dpvp.plan import Plan, Verdict
-from dpvp.scenario import SafetyConfig
+from dpvp.scenario import LEARNED, SafetyConfig
 
 WINDOW = 20  # plans that are looked at together
 
@@ -22,7 +22,7 @@ class LearnedWatch:
 
     def look(self, plan: Plan, now: float) -> None:
         """Take a plan; one that was made without anything learned says nothing of it."""
-        learned = plan.advice.value in (Verdict.USED, Verdict.BLENDED) or plan.guess == "policy"
+        learned = plan.advice.value in (Verdict.USED, Verdict.BLENDED) or plan.guess in LEARNED
         if not learned or self.doubts(now):
             return
         self._doubtful.append(not plan.status.usable or plan.advice.bellman > self._most)

@@ -30,13 +30,14 @@ class Trajectory:
                 f"must be at least the planner's {horizon}",
             )
 
-    def __call__(self, x: Array, goal: Array) -> tuple[Array, Array]:
-        """Return states (T+1, nx), the first of them `x`, and controls (T, nu), Nm; predicted and not simulated."""
+    def __call__(self, x: Array, goal: Array) -> tuple[Array, Array] | None:
+        """Return states (T+1, nx), the first of them `x`, and controls (T, nu), Nm; predicted and not simulated.
+
+        None where there was no training data.
+        """
+        if not self._ranges.inside(x, goal):
+            return None
         xs, us = self._ask(x, goal)
         states = np.array(xs[: self._horizon + 1], dtype=np.float64)
         states[0] = x
         return states, np.array(us[: self._horizon], dtype=np.float64)
-
-    def inside(self, x: Array, goal: Array) -> bool:
-        """True where there was training data."""
-        return self._ranges.inside(x, goal)

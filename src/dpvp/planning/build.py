@@ -15,12 +15,11 @@ from dpvp.planning.ddp import DdpPlanner
 from dpvp.planning.guess import GuessSource, HoldGuess, ShiftGuess, best_guess
 from dpvp.planning.planner import Budget, Planner, Stopwatch
 from dpvp.planning.policy_guess import PolicyGuess
+from dpvp.planning.predicted_guess import PredictedGuess, referred
 from dpvp.planning.terminal import ValueTerminal, build_terminal
-from dpvp.planning.trajectory_guess import TrajectoryGuess
-from dpvp.scenario import GuessName, Scenario
+from dpvp.scenario import LEARNED, GuessName, Scenario
 from dpvp.tasks.ocp import Ocp
-
-LEARNED = PolicyGuess.name, TrajectoryGuess.name
+from dpvp.tasks.walk import WalkTask
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,8 @@ def build_planning(scenario: Scenario, artifact: Artifact | None = None) -> Plan
         artifact: loaded already, in place of the one that the scenario names.
 
     Raises:
-        ConfigError: guess `policy` or `trajectory`, or terminal `value` without an artifact that has such a head.
+        ConfigError: guess `policy` or `trajectory`, or terminal `value`, without an artifact that has such a head;
+            guess `reference` of a task that does not walk.
         ArtifactError: the artifact does not belong to this robot and task.
     """
     config, robot, task = scenario.config.planner, scenario.robot, scenario.task
@@ -85,19 +85,23 @@ def build_planning(scenario: Scenario, artifact: Artifact | None = None) -> Plan
     ocp = task.ocp(config.horizon, terminal, hard_limits=hard)
     check = PlanCheck(robot.limits, config.limit_window, config.limit_slack, hard_limits=hard)
     planner: Planner = CsqpPlanner(ocp, check) if hard else DdpPlanner(ocp, check)
-    sources: list[GuessSource] = []
-    for guess in config.guesses:
-        if guess in ("policy", "trajectory"):
-            if artifact is None:
-                raise ConfigError(scenario.file, "planner.guesses", guess, f"needs `artifact:` with a {guess} head")
-            sources.append(_learned(guess, artifact, ocp))
-        else:
-            sources.append(HoldGuess() if guess == "hold" else ShiftGuess())
+    sources = tuple(_source(guess, scenario, artifact, ocp) for guess in config.guesses)
     value = terminal if isinstance(terminal, ValueTerminal) else None
-    return Planning(planner, tuple(sources), Budget(config.iterations, config.budget), value)
+    return Planning(planner, sources, Budget(config.iterations, config.budget), value)
 
 
-def _learned(guess: GuessName, artifact: Artifact, ocp: Ocp) -> GuessSource:
-    if guess == "policy":
-        return PolicyGuess(Policy(artifact))
-    return TrajectoryGuess(Trajectory(artifact, ocp.horizon), ocp)
+def _source(name: GuessName, scenario: Scenario, artifact: Artifact | None, ocp: Ocp) -> GuessSource:
+    file, key, task = scenario.file, "planner.guesses", scenario.task
+    if name == "reference":
+        if not isinstance(task, WalkTask):
+            raise ConfigError(file, key, name, f"needs a task of kind walk, and this one is {task.kind}")
+        return PredictedGuess(name, referred(task, ocp), ocp)
+    if name not in LEARNED:
+        return HoldGuess() if name == "hold" else ShiftGuess()
+    if artifact is None:
+        raise ConfigError(file, key, name, f"needs `artifact:` with a {name} head")
+    return (
+        PolicyGuess(Policy(artifact))
+        if name == "policy"
+        else PredictedGuess(name, Trajectory(artifact, ocp.horizon), ocp)
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,7 +10,7 @@ import numpy as np
 
 from dpvp.plan import Array, Plan, Timings
 from dpvp.planning.check import PlanCheck
-from dpvp.planning.guess import Guess, simulated
+from dpvp.planning.guess import Guess
 from dpvp.planning.planner import Budget, Stopwatch
 from dpvp.tasks.ocp import Ocp
 
@@ -90,39 +89,6 @@ class RiccatiGains:
         except crocoddyl.Exception:  # the problem has no minimum here, or holds NaN
             return np.full((*us.shape, self._ndx), np.nan)
         return np.reshape(self._pass.K, (*us.shape, self._ndx))
-
-
-class Linearised:
-    """The problem linearised about a trajectory whose states need not follow from each other."""
-
-    def __init__(self, ocp: Ocp) -> None:
-        """Make the workspace for `ocp`."""
-        self._ocp, self._pass = ocp, crocoddyl.SolverFDDP(ocp.problem)
-
-    def guess(self, name: str, xs: Array, us: Array) -> Guess | None:
-        """Return the guess `name` that states (T+1, nx), the first of them measured, and controls (T, nu) lead to.
-
-        Two feedback laws are simulated, and the cheaper one counts: that which solves the linear problem, a step of
-        Newton's method, and that which follows the trajectory with the gains. The step is the better one where the
-        trajectory is poor; close to an optimum it breaks limits that the linear problem does not see. None where the
-        linear problem has no minimum, or is not finite.
-        """
-        self._pass.setCandidate(list(xs), list(us), False)
-        try:
-            self._pass.computeDirection(True)
-        except crocoddyl.Exception:
-            self._ocp.mend()
-            return None
-        gains = np.reshape(self._pass.K, (*us.shape, -1))
-        found = [self._simulated(name, xs, u, gains) for u in (us - np.reshape(self._pass.k, us.shape), us)]
-        finite = [guess for guess in found if math.isfinite(guess.cost)]
-        return min(finite, key=lambda guess: guess.cost) if finite else None
-
-    def _simulated(self, name: str, xs: Array, us: Array, gains: Array) -> Guess:
-        diff = self._ocp.state.diff
-        guess = simulated(name, self._ocp, xs[0], lambda x, node: us[node] + gains[node] @ diff(x, xs[node]))
-        assert guess is not None
-        return guess
 
 
 def judged_plan(

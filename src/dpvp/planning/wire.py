@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from dpvp.plan import Advice, Plan, PlanStatus, Timings, Verdict
 from dpvp.planning.mailbox import Record
+from dpvp.scenario import GuessName
 
 STATUSES = list(PlanStatus)
 VERDICTS = (None, *Verdict)
-GUESSES = ("hold", "shift", "policy", "trajectory")
+GUESSES = get_args(GuessName)
 READY, LOOK = b"r", b"l"  # what the two sides say on their socket
 
 

@@ -166,21 +166,21 @@ def _starts(content: dict[str, Any]) -> Iterator[str]:
     for row in content["rows"]:
         first = f"{row['first_ratio']['median']:.3g} / {row['first_ratio']['p90']:.3g}"
         counts = [f"{row[key]['mean']:.1f} / {row[key]['median']:.0f} / {row[key]['p90']:.0f}" for key in _COUNTED]
-        clock = [f"{row[key]['mean']:.1f}" for key in ("total_ms", "enough_ms")]
-        rows.append([row["since"], row["guess"], str(row["count"]), first, *counts, *clock, str(row["poorer"])])
+        times = [f"{row[key]['mean']:.1f}" for key in ("guess_ms", "total_ms", "enough_ms")]
+        rows.append([row["since"], row["guess"], str(row["count"]), first, *counts, *times, str(row["poorer"])])
     head = "after", "guess", "plans", "cost after the first iteration, beside the optimum: median / p90"
-    until = "iterations until it stops: mean / median / p90", "until within 1 %", "time until it stops [ms]"
-    yield from _table([*head, *until, "until within 1 % [ms]", "not the best optimum"], rows)
-    yield from ("", "Times are means, with that of the guess.", "")
+    until = "iterations until it stops: mean / median / p90", "until within 1 %"
+    clock = "guess [ms]", "until it stops [ms]", "until within 1 % [ms]"
+    yield from _table([*head, *until, *clock, "not the best optimum"], rows)
+    yield from ("", "Times are means of processor time, with that of the guess.", "")
     loops = []
     for row in content["loops"]:
         won = ", ".join(f"{name} {count}" for name, count in sorted(row["cold_guesses"].items()))
         figures = [f"{row[key]['median']:.3g} / {row[key]['p90']:.3g}" for key in ("first", "after")]
         upright, error = f"{row['upright']} of {row['outings']}", f"{row['error']['mean']:.3f}"
-        clock = f"{row['cold_ms']['median']:.1f}"
-        loops.append([row["guesses"], upright, error, *figures, won, str(row["unusable"]), clock])
+        loops.append([row["guesses"], upright, error, *figures, won, str(row["unusable"])])
     columns = "guesses", "upright", "rms error [m/s]", "cost of plans without one before: median / p90"
-    more = "of these and the nine after", "their guesses", "unusable plans", "time of such a plan [ms]"
+    more = "of these and the nine after", "their guesses", "unusable plans"
     yield from _table([*columns, *more], loops)
 
 

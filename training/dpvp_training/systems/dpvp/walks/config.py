@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -34,22 +34,15 @@ class LabelConfig(Config):
     chunk: int = Field(10, gt=0, description="outings whose labels are written together")
 
 
-class NetConfig(Config):
-    """Size of the net."""
-
-    width: int = Field(256, gt=0)
-    depth: int = Field(2, gt=0, description="hidden layers")
-
-
 class WalksConfig(Config):
     """A run."""
 
     seed: int = 0
     label: LabelConfig = LabelConfig()
-    net: NetConfig = NetConfig()
+    hidden: tuple[Annotated[int, Field(gt=0)], ...] = Field((256, 256), description="sizes of the hidden layers")
     epochs: int = Field(60, gt=0)
     batch: int = Field(256, gt=0)
-    rate: float = Field(2e-3, gt=0)
+    rate: float = Field(5e-3, gt=0)
     held_out: float = Field(0.05, gt=0, lt=1, description="share of outings that nothing is fitted to")
     assessed: int = Field(8, gt=0, description="outings on which the result is assessed as a start of plans")
     checkpoint_every: int = Field(2, gt=0, description="epochs")

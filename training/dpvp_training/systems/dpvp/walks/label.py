@@ -13,6 +13,7 @@ import crocoddyl
 import numpy as np
 
 from dpvp.plan import Array, Plan
+from dpvp.planning.predicted_guess import Prediction, referred
 from dpvp.scenario import load_scenario
 from dpvp.tasks.strides import heading
 from dpvp_training.envs.outing import Outings
@@ -63,6 +64,7 @@ class Labeller:
         self._config, self._outings = study.config, Outings(scenario, study.config.outing)
         self._task, planner = self._outings.task, scenario.config.planner
         self._ocp = self._task.ocp(planner.horizon, planner.terminal.weights)
+        self._referred = referred(self._task, self._ocp)
         self._solver = crocoddyl.SolverFDDP(self._ocp.problem)
         self._solver.th_stop = study.config.stop
 
@@ -81,7 +83,7 @@ class Labeller:
         return Answer(Paths.joined(parts) if parts else None, tuple(iterations for _, iterations in found))
 
     def _both(
-        self, x: Array, goal: Array, guess: tuple[Array, Array], rng: np.random.Generator
+        self, x: Array, goal: Array, guess: Prediction, rng: np.random.Generator
     ) -> list[tuple[Paths | None, int]]:
         """Solve from a state, and from one a little off it, half the time with another command."""
         found = [self._solved(x, goal, *guess)]
@@ -101,9 +103,9 @@ class Labeller:
         steps = np.array([ocp.state.diff(x, after) for after in list(solver.xs)[1:]], np.float32)
         us = np.array(solver.us, np.float32)
         path = Paths(x[None], goal[None], steps[None], us[None], np.array([solver.cost]))
-        return path, int(solver.iter)
+        return path, int(solver.iter) + 1
 
-    def _shifted(self, x: Array, goal: Array, t: float, previous: Plan | None) -> tuple[Array, Array]:
+    def _shifted(self, x: Array, goal: Array, t: float, previous: Plan | None) -> Prediction:
         """Return the plan that was followed until time `t`, s, from then on."""
         if previous is None:
             return self._by_reference(x, goal)
@@ -111,12 +113,9 @@ class Labeller:
         xs, us, _ = previous.shifted(t, self._ocp.first_dt)
         return xs, us
 
-    def _by_reference(self, x: Array, goal: Array) -> tuple[Array, Array]:
-        """Return what the nodes refer to, and the torques that carry the posture on each node's feet."""
-        horizon = self._ocp.horizon
+    def _by_reference(self, x: Array, goal: Array) -> Prediction:
         self._ocp.aim(x, goal)
-        us = np.array([self._ocp.gravity(x, node) for node in range(horizon)])
-        return self._task.reference(x, goal, horizon).xs, us
+        return self._referred(x, goal)
 
     def _commanded(self, x: Array, phase: float, rng: np.random.Generator) -> Array:
         """Return the goal of a robot in the (nx,) state `x` to which another command is given."""

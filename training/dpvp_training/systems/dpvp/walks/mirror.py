@@ -8,6 +8,7 @@ along the plane, change their sign.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dpvp.plan import Array
 from dpvp.tasks.walk import WalkTask
@@ -56,10 +57,10 @@ class Mirror:
             cost=paths.cost,
         )
 
-    def _of_joints(self, values: Array) -> Array:
+    def _of_joints(self, values: NDArray[np.floating]) -> Array:
         return np.asarray(self._signs * values[..., self._joints])
 
-    def _of_speeds(self, values: Array) -> Array:
+    def _of_speeds(self, values: NDArray[np.floating]) -> Array:
         """Mirror speeds (..., 6 + nu) or steps of base and joints."""
         base = np.concatenate([PLACE, TURN]) * values[..., :6]
         return np.concatenate([base, self._of_joints(values[..., 6:])], axis=-1)

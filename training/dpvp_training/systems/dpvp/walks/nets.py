@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -30,8 +31,8 @@ class PathNet(nn.Module):
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, view: View, paths: Paths, width: int, depth: int, generator: torch.Generator) -> None:
-        """Read the units off `paths`; draw the weights."""
+    def __init__(self, view: View, paths: Paths, hidden: Sequence[int], generator: torch.Generator) -> None:
+        """Read the units off `paths`; draw the weights of layers of `hidden` numbers."""
         super().__init__()
         self.view, self._sizes = view, (paths.steps.shape[1:], paths.us.shape[1:])
         self.states = paths.steps[0].size
@@ -39,16 +40,18 @@ class PathNet(nn.Module):
         units = {"centre": seen.mean(0), "scale": seen.std(0), "mean": wanted.mean(0), "deviation": wanted.std(0)}
         for name, values in units.items():
             self.register_buffer(name, values if name in ("centre", "mean") else values.clamp(min=LEAST))
-        sizes = [seen.shape[1], *[width] * depth, wanted.shape[1]]
+        sizes = [seen.shape[1], *hidden, wanted.shape[1]]
         self.mlp = EnsembleMlp(1, sizes, generator, last_gain=0.1)
 
     def seen(self, paths: Paths) -> Tensor:
         """Return what is seen of the starts (N, ns), in single precision."""
-        return self.view(torch.from_numpy(paths.x), torch.from_numpy(paths.goal)).float()
+        seen: Tensor = self.view(torch.from_numpy(paths.x), torch.from_numpy(paths.goal))
+        return seen.float()
 
     def normal(self, seen: Tensor) -> Tensor:
         """Return what the last layer says (B, T (ndx + nu))."""
-        return self.mlp(((seen - self.centre) / self.scale)[None])[0]
+        said: Tensor = self.mlp(((seen - self.centre) / self.scale)[None])
+        return said[0]
 
     def forward(self, seen: Tensor) -> tuple[Tensor, Tensor]:
         """Return steps (B, T, ndx) and controls (B, T, nu), Nm."""

@@ -4,7 +4,7 @@ At some plans of an outing every guess is improved until the solver has converge
 optimum. The guesses:
 
     hold          the torques that carry the posture, simulated: what the planner does without another guess
-    reference     what the nodes refer to, made consistent as `dpvp.planning.solve.Linearised` does; nothing is learned
+    reference     what the nodes refer to, made consistent as `PredictedGuess` does; nothing is learned
     trajectory    the learned prediction, made consistent in the same way
     shift         the plan before, where there is one
 
@@ -14,9 +14,10 @@ To make a guess consistent takes about as long as an iteration of the solver and
 from __future__ import annotations
 
 import functools
+import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import crocoddyl
@@ -26,9 +27,8 @@ from dpvp.learned.artifact import load_artifact
 from dpvp.learned.contract import Metric
 from dpvp.learned.trajectory import Trajectory
 from dpvp.plan import Array
-from dpvp.planning.guess import Guess, HoldGuess, ShiftGuess
-from dpvp.planning.solve import Linearised
-from dpvp.planning.trajectory_guess import TrajectoryGuess
+from dpvp.planning.guess import GuessSource, HoldGuess, ShiftGuess
+from dpvp.planning.predicted_guess import PredictedGuess, referred
 from dpvp.scenario import load_scenario
 from dpvp_training.envs.outing import Moment, OutingConfig, Outings
 
@@ -66,8 +66,8 @@ class Outcome:
         converged: after all of them; infinite where the solver gave up.
         iterations: until the solver stops (expected decrease below 1e-9), and `enough` until the cost is within a
             hundredth of the optimum; -1 where it never was.
-        guess_ms, solve_ms: time of the guess and of all iterations after it, and `enough_ms` of the guess and of those
-            until the cost is good enough, ms.
+        guess_ms, total_ms, enough_ms: processor time until there was a guess, until the solver stopped, and until the
+            cost was good enough, ms.
     """
 
     guess: str
@@ -77,7 +77,7 @@ class Outcome:
     iterations: int
     enough: int
     guess_ms: float
-    solve_ms: float
+    total_ms: float
     enough_ms: float
 
 
@@ -109,9 +109,14 @@ class StartBench:
         self._every, self._outings = setting.every, Outings(scenario, setting.outing)
         self._task, planner = self._outings.task, scenario.config.planner
         self._ocp = self._task.ocp(planner.horizon, planner.terminal.weights)
-        self._solver, self._linearised = crocoddyl.SolverFDDP(self._ocp.problem), Linearised(self._ocp)
+        self._solver = crocoddyl.SolverFDDP(self._ocp.problem)
         trajectory = Trajectory(load_artifact(setting.artifact, self._task.robot, self._task), planner.horizon)
-        self._learned = TrajectoryGuess(trajectory, self._ocp)
+        self._sources: tuple[GuessSource, ...] = (
+            HoldGuess(),
+            PredictedGuess("reference", referred(self._task, self._ocp), self._ocp),
+            PredictedGuess("trajectory", trajectory, self._ocp),
+            ShiftGuess(),
+        )
 
     def measure(self, rng: np.random.Generator) -> list[Start]:
         """See `measure`."""
@@ -123,67 +128,76 @@ class StartBench:
         return starts
 
     def _start(self, moment: Moment) -> Start:
-        x, goal, t, ocp = moment.x, self._task.later(moment.goal, moment.t), moment.t, self._ocp
-        ocp.aim(x, goal)
-        sources: dict[str, Callable[[], Guess | None]] = {
-            "hold": lambda: HoldGuess().propose(ocp, x, goal, t, None),
-            "reference": lambda: self._reference(x, goal),
-            "trajectory": lambda: self._learned.propose(ocp, x, goal, t, None),
-            "shift": lambda: ShiftGuess().propose(ocp, x, goal, t, moment.previous),
-        }
-        found = [self._followed(name, source) for name, source in sources.items()]
-        outcomes = [one for one in found if one is not None]
-        optimum = min(outcome.converged for outcome, _, _ in outcomes)
-        return Start(moment.since, optimum, tuple(_counted(*one, optimum) for one in outcomes))
+        self._ocp.aim(moment.x, self._task.later(moment.goal, moment.t))
+        found = [self._improved(source, moment) for source in self._sources]
+        followed = [one for one in found if one is not None]
+        optimum = min(one.converged for one in followed)
+        return Start(moment.since, optimum, tuple(one.outcome(optimum) for one in followed))
 
-    def _reference(self, x: Array, goal: Array) -> Guess | None:
-        xs = self._task.reference(x, goal, self._ocp.horizon).xs
-        us = np.array([self._ocp.gravity(x, node) for node in range(self._ocp.horizon)])
-        return self._linearised.guess("reference", np.concatenate([x[None], xs[1:]]), us)
-
-    def _followed(self, name: str, source: Callable[[], Guess | None]) -> tuple[Outcome, Array, Array] | None:
-        """Improve a guess; return also its costs after every iteration, from the guess on, and when they were known."""
-        began = time.perf_counter()
-        guess = source()
-        guess_ms = 1e3 * (time.perf_counter() - began)
-        if guess is None or not np.isfinite(guess.cost):
+    def _improved(self, source: GuessSource, moment: Moment) -> _Improved | None:
+        """Improve the guess of a source, if it has one, until the solver stops."""
+        clock, x, goal = _Clock(), moment.x, self._task.later(moment.goal, moment.t)
+        previous = moment.previous if source.name == ShiftGuess.name else None
+        guess = source.propose(self._ocp, x, goal, moment.t, previous)
+        if guess is None or not math.isfinite(guess.cost):
             return None
-        noted = _Costs()
-        self._solver.setCallbacks([noted])
-        began = time.perf_counter()
-        good = self._solver.solve(list(guess.xs), list(guess.us), ITERATIONS, True, np.nan)
-        solve_ms = 1e3 * (time.perf_counter() - began)
-        end = float(self._solver.cost) if good else np.inf
-        if not good:
+        clock.note(guess.cost)
+        self._solver.setCallbacks([clock])
+        solved = self._solver.solve(list(guess.xs), list(guess.us), ITERATIONS, True, np.nan)
+        clock.note(self._solver.cost)
+        if not solved:
             self._ocp.mend()
-        costs, clock = np.array([guess.cost, *noted.costs]), 1e3 * (np.array([began, *noted.clock]) - began)
-        first = costs[min(1 - GUESSES[name], len(costs) - 1)]
-        iterations = GUESSES[name] + int(self._solver.iter)
-        outcome = Outcome(name, guess.cost, first, end, iterations, -1, guess_ms, solve_ms, np.nan)
-        return outcome, costs, guess_ms + clock
+        return _Improved(source.name, solved, np.array(clock.costs), np.array(clock.times))
 
 
-class _Costs(crocoddyl.CallbackAbstract):  # type: ignore[misc]
-    """Notes cost and time after every iteration."""
+class _Clock(crocoddyl.CallbackAbstract):  # type: ignore[misc]
+    """Notes costs and processor time of this thread, ms, since it was made."""
 
     def __init__(self) -> None:
-        """Start with none."""
+        """Start."""
         super().__init__()
         self.costs: list[float] = []
-        self.clock: list[float] = []
+        self.times: list[float] = []
+        self._began = time.thread_time()
 
     def __call__(self, solver: crocoddyl.SolverFDDP) -> None:
-        """Note those of the iteration that has just ended."""
-        self.costs.append(float(solver.cost))
-        self.clock.append(time.perf_counter())
+        """Note an iteration that has just ended."""
+        self.note(solver.cost)
+
+    def note(self, cost: float) -> None:
+        """Note a cost that has just become known."""
+        self.costs.append(float(cost))
+        self.times.append(1e3 * (time.thread_time() - self._began))
 
 
-def _counted(outcome: Outcome, costs: Array, clock: Array, optimum: float) -> Outcome:
-    """Say when the costs were close to the optimum."""
-    close = np.flatnonzero(costs <= (1.0 + SHARE) * optimum)
-    if not len(close):
-        return outcome
-    return replace(outcome, enough=GUESSES[outcome.guess] + int(close[0]), enough_ms=float(clock[close[0]]))
+@dataclass(frozen=True, eq=False)
+class _Improved:
+    """A guess and its iterations: costs, and times until they were known, of the guess, every iteration and the end."""
+
+    guess: str
+    solved: bool
+    costs: Array
+    times: Array
+
+    @property
+    def converged(self) -> float:
+        return float(self.costs[-1]) if self.solved else math.inf
+
+    def outcome(self, optimum: float) -> Outcome:
+        """Say how soon it was close to the optimum."""
+        costs, within = self.costs[:-1], GUESSES[self.guess]
+        close = np.flatnonzero(costs <= (1.0 + SHARE) * optimum)
+        return Outcome(
+            guess=self.guess,
+            cost=float(costs[0]),
+            first=float(costs[min(1 - within, len(costs) - 1)]),
+            converged=self.converged,
+            iterations=within + len(costs) - 1,
+            enough=within + int(close[0]) if len(close) else -1,
+            guess_ms=float(self.times[0]),
+            total_ms=float(self.times[-1]),
+            enough_ms=float(self.times[close[0]]) if len(close) else math.nan,
+        )
 
 
 def of(starts: Sequence[Start], guess: str, since: str | None = None) -> list[tuple[Start, Outcome]]:

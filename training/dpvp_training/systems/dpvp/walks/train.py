@@ -79,7 +79,7 @@ class WalkTraining:
         task, generator = load_scenario(self._name, config.problem).task, torch.Generator().manual_seed(config.seed)
         assert isinstance(task, WalkTask)
         fitted = Paths.joined([fitted, Mirror(task)(fitted)])
-        net = PathNet(View(task), fitted, config.net.width, config.net.depth, generator)
+        net = PathNet(View(task), fitted, config.hidden, generator)
         how = FitConfig(epochs=config.epochs, batch=config.batch, rate=config.rate, average=0.0)
         fit = Fit(net, PathLoss(net, fitted), len(fitted), 1, how, generator)
         self._stages.fit("trajectory", fit, config.epochs)

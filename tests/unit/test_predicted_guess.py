@@ -1,4 +1,4 @@
-"""TrajectoryGuess and Linearised: a predicted plan of a walk becomes a consistent one, and only where there is none."""
+"""PredictedGuess: a predicted plan of a walk becomes a consistent one, and only where there is none."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from dpvp.planning.check import PlanCheck
 from dpvp.planning.ddp import DdpPlanner
 from dpvp.planning.guess import HoldGuess, best_guess
 from dpvp.planning.planner import Budget
-from dpvp.planning.solve import Linearised
-from dpvp.planning.trajectory_guess import TrajectoryGuess
+from dpvp.planning.predicted_guess import PredictedGuess, referred
 from dpvp.robot import load_robot
 from dpvp.scenario import load_scenario
 from dpvp.tasks.ocp import Ocp
@@ -26,19 +25,6 @@ from dpvp.tasks.walk import WalkConfig, WalkTask
 Array = NDArray[np.float64]
 T = 12
 GOAL = np.array([0.3, 0.4, 0.0, 0.2, 0.0])
-
-
-class Predicted:
-    """What a `Trajectory` may say: always the same."""
-
-    def __init__(self, xs: Array, us: Array, *, inside: bool = True) -> None:
-        self._answer, self._inside = (xs, us), inside
-
-    def __call__(self, x: Array, goal: Array) -> tuple[Array, Array]:
-        return self._answer
-
-    def inside(self, x: Array, goal: Array) -> bool:
-        return self._inside
 
 
 @pytest.fixture(scope="module")
@@ -77,17 +63,16 @@ def blurred(plan: Plan, ocp: Ocp, size: float) -> tuple[Array, Array]:
     return np.array(xs), plan.us + 20.0 * size * rng.normal(size=plan.us.shape)
 
 
-def propose(guess: TrajectoryGuess, ocp: Ocp, x: Array, t: float = 0.0, previous: Plan | None = None) -> Any:
+def propose(guess: PredictedGuess, ocp: Ocp, x: Array, t: float = 0.0, previous: Plan | None = None) -> Any:
     return guess.propose(ocp, x, GOAL, t, previous)
 
 
-def source(ocp: Ocp, xs: Array, us: Array, *, inside: bool = True) -> TrajectoryGuess:
-    return TrajectoryGuess(Predicted(xs, us, inside=inside), ocp)  # type: ignore[arg-type]
+def source(ocp: Ocp, xs: Array, us: Array) -> PredictedGuess:
+    return PredictedGuess("predicted", lambda x, goal: (xs, us), ocp)
 
 
-def test_the_optimum_leads_to_itself(aimed: Ocp, plan: Plan) -> None:
-    guess = Linearised(aimed).guess("again", plan.xs, plan.us)
-    assert guess is not None
+def test_the_optimum_leads_to_itself(aimed: Ocp, plan: Plan, start: Array) -> None:
+    guess = propose(source(aimed, plan.xs, plan.us), aimed, start)
     assert guess.cost == pytest.approx(plan.cost, rel=1e-6)
     np.testing.assert_allclose(guess.us, plan.us, atol=1e-3)
 
@@ -96,7 +81,7 @@ def test_a_blurred_prediction_becomes_a_plan_that_is_nearly_the_best(aimed: Ocp,
     xs, us = blurred(plan, aimed, 0.003)
     assert aimed.gap(xs, us) > 0.01
     guess = propose(source(aimed, xs, us), aimed, start)
-    assert guess.name == "trajectory"
+    assert guess.name == "predicted"
     assert aimed.gap(guess.xs, guess.us) < 1e-9
     assert guess.cost == pytest.approx(aimed.cost(guess.xs, guess.us), rel=1e-9)
     assert plan.cost <= guess.cost * (1.0 + 1e-9)
@@ -106,8 +91,8 @@ def test_a_blurred_prediction_becomes_a_plan_that_is_nearly_the_best(aimed: Ocp,
     assert guess.cost < 0.5 * hold.cost
 
 
-def test_is_silent_outside_its_range_and_where_a_plan_goes_on(aimed: Ocp, plan: Plan, start: Array) -> None:
-    assert propose(source(aimed, plan.xs, plan.us, inside=False), aimed, start) is None
+def test_is_silent_without_a_prediction_and_where_a_plan_goes_on(aimed: Ocp, plan: Plan, start: Array) -> None:
+    assert propose(PredictedGuess("nothing", lambda x, goal: None, aimed), aimed, start) is None
     known = source(aimed, plan.xs, plan.us)
     assert propose(known, aimed, start, 0.1, plan) is None
     assert propose(known, aimed, start, plan.end, plan) is not None
@@ -125,3 +110,33 @@ def test_a_prediction_that_is_no_number_is_no_guess_and_spoils_nothing(aimed: Oc
 def test_a_scenario_without_an_artifact_cannot_ask_for_it() -> None:
     with pytest.raises(ConfigError, match=r"planner\.guesses.*trajectory.*needs `artifact:` with a trajectory head"):
         build_planning(load_scenario("quadruped_walk", ("planner.guesses=[shift, trajectory]", "artifact=null")))
+
+
+def test_what_the_nodes_refer_to_is_a_better_start_than_to_hold(task: WalkTask, ocp: Ocp) -> None:
+    """On the way, where feet swing and to hold lets the robot fall."""
+    rng = np.random.default_rng(2)
+    source = PredictedGuess("reference", referred(task, ocp), ocp)
+    for _ in range(5):
+        x, goal = task.sample_state(rng), task.sample_goal(rng)
+        ocp.aim(x, goal)
+        guess, hold = (one.propose(ocp, x, goal, 0.0, None) for one in (source, HoldGuess()))
+        assert guess is not None
+        assert hold is not None
+        assert ocp.gap(guess.xs, guess.us) < 1e-9
+        assert guess.cost < hold.cost
+
+
+def test_a_scenario_may_start_at_the_reference() -> None:
+    planning = build_planning(load_scenario("quadruped_walk", ("planner.guesses=[shift, reference]", "artifact=null")))
+    x = load_robot("go2").at_rest()
+    first = planning.plan(x, GOAL, 0.0, None)
+    assert first.guess == "reference"
+    assert first.status.usable
+    assert planning.plan(first.xs[1], GOAL, first.first_dt or first.dt, first).guess == "shift"
+
+
+def test_only_walks_have_a_reference_to_start_at() -> None:
+    with pytest.raises(
+        ConfigError, match=r"planner\.guesses.*reference.*needs a task of kind walk, and this one is track"
+    ):
+        build_planning(load_scenario("leg_track", ("planner.guesses=[shift, reference]",)))
