@@ -40,9 +40,12 @@ def test_some_are_no_reason(watch: LearnedWatch) -> None:
     assert not watch.doubts(0.0)
 
 
-def test_plans_that_the_learned_parts_had_to_do_with_and_that_were_rejected_count(watch: LearnedWatch) -> None:
+@pytest.mark.parametrize("guess", ["policy", "trajectory"])
+def test_plans_that_the_learned_parts_had_to_do_with_and_that_were_rejected_count(
+    watch: LearnedWatch, guess: str
+) -> None:
     for _ in range(WINDOW):
-        watch.look(plan(math.nan, None, "policy", usable=False), 0.0)
+        watch.look(plan(math.nan, None, guess, usable=False), 0.0)
     assert watch.doubts(0.0)
 
 

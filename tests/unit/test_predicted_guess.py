@@ -13,7 +13,7 @@ from dpvp.plan import Plan
 from dpvp.planning.build import build_planning
 from dpvp.planning.check import PlanCheck
 from dpvp.planning.ddp import DdpPlanner
-from dpvp.planning.guess import HoldGuess, best_guess
+from dpvp.planning.guess import HoldGuess, ShiftGuess, best_guess
 from dpvp.planning.planner import Budget
 from dpvp.planning.predicted_guess import PredictedGuess, referred
 from dpvp.robot import load_robot
@@ -98,11 +98,14 @@ def test_is_silent_without_a_prediction_and_where_a_plan_goes_on(aimed: Ocp, pla
     assert propose(known, aimed, start, plan.end, plan) is not None
 
 
-def test_a_prediction_that_is_no_number_is_no_guess_and_spoils_nothing(aimed: Ocp, plan: Plan, start: Array) -> None:
-    us = plan.us.copy()
-    us[3] = np.nan
-    guess = propose(source(aimed, plan.xs, us), aimed, start)
-    assert guess is None or not np.isfinite(guess.cost)
+@pytest.mark.parametrize("nonsense", [np.nan, np.inf, 1e200])
+@pytest.mark.parametrize("part", [0, 1])
+def test_nonsense_is_no_guess_and_spoils_nothing(
+    aimed: Ocp, plan: Plan, start: Array, part: int, nonsense: float
+) -> None:
+    spoilt = [plan.xs.copy(), plan.us.copy()]
+    spoilt[part][3] = nonsense
+    assert propose(source(aimed, *spoilt), aimed, start) is None
     again = propose(source(aimed, plan.xs, plan.us), aimed, start)
     assert again.cost == pytest.approx(plan.cost, rel=1e-4)
 
@@ -112,18 +115,22 @@ def test_a_scenario_without_an_artifact_cannot_ask_for_it() -> None:
         build_planning(load_scenario("quadruped_walk", ("planner.guesses=[shift, trajectory]", "artifact=null")))
 
 
-def test_what_the_nodes_refer_to_is_a_better_start_than_to_hold(task: WalkTask, ocp: Ocp) -> None:
-    """On the way, where feet swing and to hold lets the robot fall."""
-    rng = np.random.default_rng(2)
-    source = PredictedGuess("reference", referred(task, ocp), ocp)
-    for _ in range(5):
-        x, goal = task.sample_state(rng), task.sample_goal(rng)
-        ocp.aim(x, goal)
-        guess, hold = (one.propose(ocp, x, goal, 0.0, None) for one in (source, HoldGuess()))
-        assert guess is not None
-        assert hold is not None
-        assert ocp.gap(guess.xs, guess.us) < 1e-9
-        assert guess.cost < hold.cost
+def test_on_the_way_what_the_nodes_refer_to_is_a_better_start_than_to_hold(task: WalkTask, ocp: Ocp) -> None:
+    """There feet are to swing, and to hold lets the robot fall."""
+    x, walked, planner = task.robot.at_rest(), None, DdpPlanner(ocp, PlanCheck(None))
+    for k in range(18):
+        goal = task.later(GOAL, k * task.dt)
+        guess = best_guess([ShiftGuess()], ocp, x, goal, k * task.dt, walked)
+        walked = planner.plan(x, goal, k * task.dt, guess, Budget(3))
+        x = walked.at((k + 1) * task.dt)
+    goal = task.later(GOAL, 18 * task.dt)
+    ocp.aim(x, goal)
+    reference = PredictedGuess("reference", referred(task, ocp), ocp)
+    found, hold = (source.propose(ocp, x, goal, 0.0, None) for source in (reference, HoldGuess()))
+    assert found is not None
+    assert hold is not None
+    assert ocp.gap(found.xs, found.us) < 1e-9
+    assert found.cost < 0.1 * hold.cost
 
 
 def test_a_scenario_may_start_at_the_reference() -> None:

@@ -39,21 +39,25 @@ class PredictedGuess:
         the linear problem has no minimum, or is not finite.
         """
         predicted = None if goes_on(previous, ocp, t) else self._predict(x, goal)
-        if predicted is None:
+        if predicted is None or not all(np.isfinite(part).all() for part in predicted):
             return None
-        xs, us = predicted
+        found = [guess for guess in self._followed(ocp, *predicted) if math.isfinite(guess.cost)]
+        if not found:
+            ocp.mend()
+            return None
+        return min(found, key=lambda guess: guess.cost)
+
+    def _followed(self, ocp: Ocp, xs: Array, us: Array) -> list[Guess]:
+        """Return what the two laws lead to; nothing where there is none."""
         self._pass.setCandidate(list(xs), list(us), False)
         try:
             self._pass.computeDirection(True)
         except crocoddyl.Exception:
-            ocp.mend()
-            return None
+            return []
         newton = us - np.reshape(self._pass.k, us.shape)
-        found = [self._followed(ocp, xs, controls) for controls in (newton, us)]
-        finite = [guess for guess in found if math.isfinite(guess.cost)]
-        return min(finite, key=lambda guess: guess.cost) if finite else None
+        return [self._simulated(ocp, xs, controls) for controls in (newton, us)]
 
-    def _followed(self, ocp: Ocp, xs: Array, us: Array) -> Guess:
+    def _simulated(self, ocp: Ocp, xs: Array, us: Array) -> Guess:
         gains, diff = np.reshape(self._pass.K, (*us.shape, -1)), ocp.state.diff
         guess = simulated(self.name, ocp, xs[0], lambda x, node: us[node] + gains[node] @ diff(x, xs[node]))
         assert guess is not None

@@ -20,6 +20,7 @@ import numpy as np
 from dpvp.bench.faults.catalogue import DAMPED, HELD
 from dpvp.bench.faults.fault import Fault, Kind, Safe
 from dpvp.bench.faults.stage import Stage
+from dpvp.learned.contract import FILE
 
 FOLLOW, HOLD, DAMP = Safe
 BUSY = "while True: pass"
@@ -113,11 +114,12 @@ def swap_artifact(stage: Stage, seconds: float, rng: np.random.Generator) -> Non
 
 @contextmanager
 def _spoilt_artifact(stage: Stage) -> Iterator[None]:
-    """Exchange a graph of the stage's own copy of the artifact for another of its graphs."""
+    """Exchange a graph of the stage's own copy of the artifact for another of its graphs, or for its contract."""
     folder = Path(str(stage.scenario.config.artifact))
-    graph, kept = folder / "policy.onnx", folder / "policy.onnx.kept"
+    graph, *others = sorted(folder.glob("*.onnx"))
+    kept = graph.with_suffix(".kept")
     shutil.copy(graph, kept)
-    shutil.copy(folder / "value.onnx", graph)
+    shutil.copy(others[-1] if others else folder / FILE, graph)
     try:
         yield
     finally:

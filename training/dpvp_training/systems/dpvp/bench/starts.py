@@ -46,7 +46,7 @@ class Args:
     """On which guesses are compared."""
     every: int = 10
     """Of so many plans of an outing one is looked at, and the first ones after something has happened."""
-    loops: int = 40
+    loops: int = 24
     """Outings with each choice of guesses, from start to end."""
     lost: int = 4
     """Plans that get lost on each of these."""
