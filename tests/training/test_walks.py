@@ -33,6 +33,7 @@ from dpvp_training.systems.dpvp.walks.label import Study, label
 from dpvp_training.systems.dpvp.walks.mirror import Mirror
 from dpvp_training.systems.dpvp.walks.nets import PathGraph, PathLoss, PathNet, integrated
 from dpvp_training.systems.dpvp.walks.paths import Paths
+from dpvp_training.systems.dpvp.walks.starts import Improved, Outcome, Start, metrics_of
 from dpvp_training.systems.dpvp.walks.train import WalkTraining
 from dpvp_training.systems.dpvp.walks.view import View
 
@@ -205,10 +206,40 @@ def test_outings_come_again_with_their_seed_and_the_robot_stays_up() -> None:
     one, other = (list(outings.moments(np.random.default_rng(3))) for _ in range(2))
     assert len(one) == 30
     assert all(np.array_equal(a.x, b.x) and np.array_equal(a.goal, b.goal) for a, b in zip(one, other, strict=True))
-    assert len({moment.goal[1] for moment in one}) == 2
+    changes = np.diff([moment.goal[1:4] for moment in one], axis=0)
+    assert np.abs(changes).max() > 0.0, "another command was given"
+    most = np.array(outings.task.config.acceleration) * outings.task.dt
+    assert (np.abs(changes) <= most + 1e-9).all(), "and taken up as robots do"
     assert one[0].since == "start"
     assert [moment.previous is None for moment in one] == [moment.since in ("start", "lost") for moment in one]
     assert sum(moment.since == "lost" for moment in one) == 2
+
+
+def outcome(guess: str, costs: Sequence[float], optimum: float, *, solved: bool = True) -> Outcome:
+    return Improved(guess, solved, np.array(costs), np.arange(float(len(costs)))).outcome(optimum)
+
+
+def test_the_linearisation_of_a_guess_counts_as_an_iteration() -> None:
+    """Costs of the guess, of every iteration, and at the end."""
+    hold, learned = outcome("hold", [9.0, 4.0, 1.005, 1.0, 1.0], 1.0), outcome("trajectory", [1.5, 1.0, 1.0], 1.0)
+    assert (hold.first, hold.iterations, hold.enough, hold.enough_ms, hold.total_ms) == (4.0, 3, 2, 2.0, 4.0)
+    assert (learned.first, learned.iterations, learned.enough, learned.enough_ms) == (1.5, 2, 2, 1.0)
+
+
+def test_a_guess_that_ends_elsewhere_was_never_close_to_the_optimum() -> None:
+    poor, lost = outcome("hold", [9.0, 2.0, 2.0], 1.0), outcome("hold", [9.0, 1.0, 7.0], 1.0, solved=False)
+    assert (poor.converged, poor.enough) == (2.0, -1)
+    assert lost.converged == np.inf
+
+
+def test_what_an_artifact_says_of_itself_is_beside_hold() -> None:
+    both = Start("walk", 1.0, (outcome("hold", [9.0, 2.0, 2.0], 1.0), outcome("trajectory", [1.0, 1.0], 1.0)))
+    found = metrics_of([both, Start("walk", 1.0, (outcome("hold", [1.0, 1.0], 1.0),))])
+    assert {name: (one.value, one.baseline) for name, one in found.items()} == {
+        "cold_iterations": (1.0, 1.0),
+        "cold_iterations_to_one_percent": (1.0, 150.0),
+    }
+    assert metrics_of([]) == {}
 
 
 def test_only_walks_are_learned_so() -> None:
@@ -219,7 +250,7 @@ def test_only_walks_are_learned_so() -> None:
 def test_a_run_ends_with_an_artifact_that_starts_plans_anywhere(trained: Path, task: WalkTask) -> None:
     artifact = load_artifact(trained, task.robot, task)  # the recorded pairs are computed again
     assert set(artifact.graphs) == {"trajectory"}
-    assert set(artifact.contract.metrics) >= {"held_out_state_error", "cold_iterations"}
+    assert set(artifact.contract.metrics) >= {"held_out_state_error", "held_out_control_error"}
     assert {file.name for file in trained.iterdir()} >= {"plot.png", "config.yaml", "command.txt", "golden.json"}
     trajectory, goal = Trajectory(artifact, 15), np.array([1.0, 0.3, 0.0, 0.0, 0.0])
     here, there = task.robot.at_rest(), task.robot.at_rest()

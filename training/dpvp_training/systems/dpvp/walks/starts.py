@@ -134,7 +134,7 @@ class StartBench:
         optimum = min(one.converged for one in followed)
         return Start(moment.since, optimum, tuple(one.outcome(optimum) for one in followed))
 
-    def _improved(self, source: GuessSource, moment: Moment) -> _Improved | None:
+    def _improved(self, source: GuessSource, moment: Moment) -> Improved | None:
         """Improve the guess of a source, if it has one, until the solver stops."""
         clock, x, goal = _Clock(), moment.x, self._task.later(moment.goal, moment.t)
         previous = moment.previous if source.name == ShiftGuess.name else None
@@ -147,7 +147,7 @@ class StartBench:
         clock.note(self._solver.cost)
         if not solved:
             self._ocp.mend()
-        return _Improved(source.name, solved, np.array(clock.costs), np.array(clock.times))
+        return Improved(source.name, solved, np.array(clock.costs), np.array(clock.times))
 
 
 class _Clock(crocoddyl.CallbackAbstract):  # type: ignore[misc]
@@ -171,7 +171,7 @@ class _Clock(crocoddyl.CallbackAbstract):  # type: ignore[misc]
 
 
 @dataclass(frozen=True, eq=False)
-class _Improved:
+class Improved:
     """A guess and its iterations: costs, and times until they were known, of the guess, every iteration and the end."""
 
     guess: str
@@ -181,6 +181,7 @@ class _Improved:
 
     @property
     def converged(self) -> float:
+        """Cost at the end; infinite where the solver gave up."""
         return float(self.costs[-1]) if self.solved else math.inf
 
     def outcome(self, optimum: float) -> Outcome:
