@@ -145,7 +145,7 @@ class MpcInterface:
 
     def aim(self, goal: tuple[float, ...]) -> None:
         """Set the goal; raises `GoalError` if the task refuses it."""
-        self.loop.aim(goal)
+        self.loop.course.aim(goal)
         self._say_goal()
 
     def work(self) -> float:
@@ -221,7 +221,7 @@ class MpcInterface:
 
     def _say_goal(self) -> None:
         """Publish the goal in force if it has changed."""
-        if (goal := self.loop.goal) is not None and goal is not self._said_goal:
+        if (goal := self.loop.course.goal) is not None and goal is not self._said_goal:
             self._said_goal = goal
             self._goal.publish(goal_message(goal, self._scenario.task, self._robot.base, self._now()))
 
@@ -264,7 +264,7 @@ class MpcInterface:
         decision = self.loop.decision
         if decision.state is LoopState.FAULT:
             return f"fault ({decision.reason.text}): when its cause is over, call supervisor_node/reset"
-        if state is LoopState.TRACK and self.loop.goal is None:
+        if state is LoopState.TRACK and self.loop.course.goal is None:
             return "no goal is set: publish one on `goal`"
         return None
 
