@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from dpvp.control.gate import Ruling
 from dpvp.control.guard import hold_command
+from dpvp.control.monitors import JUMP
 from dpvp.control.states import LoopState, Reaction, Reason
 from dpvp.control.supervisor import Supervisor
 from dpvp.errors import MessageError, SafetyError
@@ -251,6 +252,15 @@ class TestMoments:
             assert ruling == (Ruling() if k < 4 else ruling)
             assert watch.supervisor.counters[Reason.STATE_JUMPED] == k + 1
         assert ruling.reason is Reason.TOO_OFTEN
+
+    def test_a_jump_that_motors_could_make_and_velocities_deny(self) -> None:
+        watch = Watch(load_scenario("leg_track"))
+        watch.tick()
+        watch.clock.now += 0.002 - TICK  # the next state is 2 ms later
+        watch.x[0] += 0.06
+        assert JUMP + 2.0 * 0.002 * watch.robot.limits.velocity[0] > 0.06
+        assert set(watch.run(0.3)) == {Ruling()}
+        assert watch.supervisor.counters[Reason.STATE_JUMPED] == 1
 
     def test_jumps_far_apart_never_are(self, watch: Watch) -> None:
         for k in range(8):
