@@ -15,11 +15,12 @@ from std_msgs.msg import Float64MultiArray
 from dpvp.errors import GoalError
 from dpvp.record.report import read_run
 from dpvp.record.rundir import new_run_dir, resolved
+from dpvp.ros.bringup import Bringup
 from dpvp.ros.convert import fill_pose, fill_twist, goal_of, sensor_message
 from dpvp.ros.messages import Sensor
 from dpvp.ros.node import COMMAND, LATCHED, STREAM
 from dpvp.ros.pilot import Pilot
-from dpvp.ros.processes import Bringup, ProcessSpec
+from dpvp.ros.processes import ProcessSpec
 from dpvp.ros.session import Session, session
 from dpvp.scenario import Scenario, load_scenario
 from rosgraph import Peer, processes

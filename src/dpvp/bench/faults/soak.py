@@ -73,7 +73,7 @@ class Watch:
 
 def soak(scenario: Scenario, run_dir: Path, minutes: float, seed: int) -> tuple[Watch, Mapping[str, int], list[int]]:
     """Run all nodes of `scenario`; return samples, what the recording holds, and processes that outlived the run."""
-    from dpvp.ros.processes import Bringup
+    from dpvp.ros.bringup import Bringup
     from dpvp.ros.session import session
 
     rng, ids = np.random.default_rng(seed), list[int]()
