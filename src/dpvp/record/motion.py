@@ -9,7 +9,7 @@ import numpy as np
 
 from dpvp.errors import ConfigError, MessageError
 from dpvp.plan import Array
-from dpvp.record.mcap import read_messages
+from dpvp.record.recording import read_messages
 from dpvp.record.report import RECORDING, Goal, StateReader, goal_of, load_run
 from dpvp.robot import Robot
 from dpvp.scenario import Scenario

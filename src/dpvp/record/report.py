@@ -15,8 +15,8 @@ import numpy as np
 
 from dpvp.errors import ConfigError, EnvironmentProblem, MessageError
 from dpvp.plan import Array
-from dpvp.record.mcap import read_messages, recover
 from dpvp.record.metrics import STAMP_TRUSTED, RunMetrics, write_metrics
+from dpvp.record.recording import read_messages, recover
 from dpvp.record.rundir import new_run_dir
 from dpvp.robot import JointMap, Robot
 from dpvp.scenario import Scenario, load_scenario
