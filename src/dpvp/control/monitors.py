@@ -17,10 +17,9 @@ from dpvp.scenario import SafetyConfig
 STILL = 0.03  # s in which no position changes at all
 MOVING = 0.05  # rad/s; although a joint says that it is so fast
 DRIVEN = 0.25  # or has such a share of its torque to move it
-MEMORY = 0.1  # s over which positions are compared with the integral of velocities
+MEMORY = 0.1  # s over which positions are compared with the integral of velocities; who was away for longer begins anew
 FASTEST_BASE = 5.0  # m/s; no legged robot of ours is that fast, and estimates that are have jumped
-JUMP = 0.05  # rad or m that a state may be off what its velocities or their limits allow
-SHORT = 0.005  # s in which nothing happens to a joint that its velocities before and after would not tell
+JUMP = 0.05  # rad or m that a state may be off what its velocity limits allow
 
 
 @dataclass(frozen=True)
@@ -38,17 +37,7 @@ def jumped(robot: Robot, before: Array, after: Array, passed: float) -> bool:
     far = bool(np.any(moved[joints] > JUMP + 2.0 * robot.limits.velocity * max(0.0, passed)))
     if robot.floating:
         far = far or bool(np.any(moved[:3] > JUMP + FASTEST_BASE * max(0.0, passed)))
-    if 0.0 <= passed <= SHORT:
-        far = far or bool(np.any(np.abs(unexplained(robot, before, after, passed)) > JUMP))
     return passed < 0.0 or far
-
-
-def unexplained(robot: Robot, before: Array, after: Array, passed: float) -> Array:
-    """Return by how much the joints moved otherwise than their velocities before and after say: (nu,) rad."""
-    joints, v0, v1 = slice(robot.nq - robot.nu, robot.nq), before[-robot.nu :], after[-robot.nu :]
-    off = (after - before)[joints] - 0.5 * passed * (v0 + v1)
-    unknown = 0.5 * passed * np.abs(v1 - v0)  # what happened between two states
-    return np.asarray(np.sign(off) * np.maximum(np.abs(off) - unknown, 0.0))
 
 
 class PlantMonitor:
@@ -119,9 +108,16 @@ class PlantMonitor:
         if jumped(self._robot, before[1], x, passed):
             self._off = np.zeros(self._robot.nu)
             return Finding(Reason.STATE_JUMPED, 1.0, f"within {passed:.4f} s")
-        joints = slice(self._robot.nq - self._robot.nu, self._robot.nq)
+        if passed > MEMORY:
+            self._off, self._still = np.zeros(self._robot.nu), 0.0
+            return None
+        joints, nu = slice(self._robot.nq - self._robot.nu, self._robot.nq), self._robot.nu
+        v0, v1 = before[1][-nu:], x[-nu:]
         self._still = self._still + passed if np.array_equal(x[joints], before[1][joints]) else 0.0
-        self._off = math.exp(-passed / MEMORY) * self._off + unexplained(self._robot, before[1], x, passed)
+        moved = (x - before[1])[joints] - 0.5 * passed * (v0 + v1)
+        unknown = 0.5 * passed * np.abs(v1 - v0)  # what happened between two states
+        off = np.sign(moved) * np.maximum(np.abs(moved) - unknown, 0.0)
+        self._off = math.exp(-passed / MEMORY) * self._off + off
         return None
 
     def _worst(self, reason: Reason, used: Array, limit: float, what: str) -> Finding:
