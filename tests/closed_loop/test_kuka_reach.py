@@ -106,7 +106,7 @@ class Laboratory:
             change(world)
         world.reset(*np.split(start, 2))
         loop = MpcLoop(self.scenario, lambda: SolverHere(self._planning))  # type: ignore[arg-type, return-value]
-        loop.aim(goal)
+        loop.course.aim(goal)
         loop.ask(LoopState.TRACK)
         law = FeedbackLaw(self.robot, FeedbackTiming(feedback.transition, feedback.velocity_filter, 0.2, 2.0))
         every, settled, rows = round(rates.feedback / rates.plan), 0, []

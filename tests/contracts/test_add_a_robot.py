@@ -28,8 +28,9 @@ from dpvp.cli.run import RunArgs
 from dpvp.config import validate
 from dpvp.description import RobotConfig, read_description
 from dpvp.robot import Robot, load_robot
+from dpvp.ros.bringup import Bringup
 from dpvp.ros.launching import launch_arguments
-from dpvp.ros.processes import Bringup, bringup_processes
+from dpvp.ros.processes import bringup_processes
 from dpvp.scenario import Scenario, load_scenario
 from guide import GUIDE, blocks, follow, parts, skip_without_meshes
 

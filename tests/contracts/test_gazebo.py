@@ -21,8 +21,9 @@ import pytest
 from dpvp.config import share_directory
 from dpvp.description import robot_urdf
 from dpvp.robot import Robot, load_robot
+from dpvp.ros.bringup import Bringup
 from dpvp.ros.controllers import GAZEBO_STEPS
-from dpvp.ros.processes import Bringup, bringup_processes
+from dpvp.ros.processes import bringup_processes
 from dpvp.scenario import load_scenario
 
 WORLD = share_directory() / "config" / "gazebo" / "world.sdf"

@@ -16,7 +16,7 @@ import pytest
 from dpvp.config import share_directory, validate
 from dpvp.errors import ConfigError, EnvironmentProblem
 from dpvp.ros import launching
-from dpvp.ros.processes import Bringup
+from dpvp.ros.bringup import Bringup
 
 FOLDER = share_directory() / "launch"
 needs_launch = pytest.mark.skipif(

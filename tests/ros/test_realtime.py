@@ -14,7 +14,7 @@ import pytest
 from dpvp.control.latency import STAGES, Histogram
 from dpvp.realtime import RANKS, SOLVER
 from dpvp.record.rundir import new_run_dir, resolved
-from dpvp.ros.processes import Bringup
+from dpvp.ros.bringup import Bringup
 from dpvp.ros.session import Session, session
 from dpvp.scenario import Scenario, load_scenario
 from unlearned import UNLEARNED

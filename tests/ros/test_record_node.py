@@ -28,7 +28,7 @@ from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from dpvp.config import share_directory
-from dpvp.record.mcap import read_messages
+from dpvp.record.recording import read_messages
 from dpvp.record.report import write_report
 from dpvp.ros.messages import Control
 from dpvp.ros.node import COMMAND, COMPLETE, LATCHED, STREAM

@@ -13,7 +13,7 @@ import pytest
 
 from commandline import dpvp, environment
 from dpvp.cli.run import REPORTED
-from dpvp.record.mcap import read_messages
+from dpvp.record.recording import read_messages
 from dpvp.scenario import load_scenario
 
 pytestmark = pytest.mark.alone

@@ -15,14 +15,15 @@ from std_msgs.msg import Float64MultiArray
 from dpvp.errors import GoalError
 from dpvp.record.report import read_run
 from dpvp.record.rundir import new_run_dir, resolved
+from dpvp.ros.bringup import Bringup
 from dpvp.ros.convert import fill_pose, fill_twist, goal_of, sensor_message
 from dpvp.ros.messages import Sensor
 from dpvp.ros.node import COMMAND, LATCHED, STREAM
 from dpvp.ros.pilot import Pilot
-from dpvp.ros.processes import Bringup, ProcessSpec
+from dpvp.ros.processes import ProcessSpec
 from dpvp.ros.session import Session, session
 from dpvp.scenario import Scenario, load_scenario
-from rosgraph import Peer, processes
+from rosgraph import PATIENT, Peer, processes
 
 pytestmark = pytest.mark.alone  # in lock-step, but estimator_node takes what is slow for lost by the wall's clock
 
@@ -65,9 +66,11 @@ class Standing(Peer):
         return float(self.goals[-1].data[1]) if self.goals else np.nan
 
 
-def test_who_falls_silent_lets_go(scenario: Scenario, tmp_path: Path) -> None:
+def test_who_falls_silent_lets_go(tmp_path: Path) -> None:
     """The first test, since `running` keeps this process in a graph until the last one."""
-    spec = ProcessSpec("mpc_node", "dpvp", "mpc_node", {"scenario": scenario.file, "start": True})
+    scenario, file = load_scenario("quadruped_walk", PATIENT), tmp_path / "scenario.yaml"
+    scenario.save(file)
+    spec = ProcessSpec("mpc_node", "dpvp", "mpc_node", {"scenario": str(file), "start": True})
     with processes([spec], tmp_path):
         robot = Standing(scenario)
         assert robot.until(lambda: robot.forwards == 0.2, robot.steer), (tmp_path / "mpc_node.log").read_text()

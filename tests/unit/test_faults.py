@@ -24,6 +24,7 @@ from dpvp.bench.faults.memory import alive, children, growth, resident
 from dpvp.bench.faults.plant import Truth
 from dpvp.bench.faults.results import Journal, read_journal, rows, table, totals
 from dpvp.bench.faults.rig import Event, Rig, Trace
+from dpvp.bench.faults.soak import complaints
 from dpvp.scenario import load_scenario
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -242,6 +243,27 @@ class TestMemory:
     def test_who_died_on_the_way(self) -> None:
         t = np.arange(0.0, 100.0)
         assert np.isnan(growth(t, np.full(100, np.nan), 10.0).grown)
+
+    @pytest.mark.parametrize(
+        ("change", "said"),
+        [
+            ({}, []),
+            ({"missed_shares": [0.02, 0.5, 0.06]}, []),
+            ({"missed_shares": [0.02, 0.02, 0.08]}, ["the share of missed periods drifted from 2.0% to 8.0%"]),
+            ({"missed_shares": [0.02, 0.02, np.nan]}, ["the share of missed periods drifted from 2.0% to nan%"]),
+            ({"processes": [{"process": "mpc_node", "grown_mib": 5.1}]}, ["mpc_node grew by 5.1 MiB"]),
+            ({"orphans": [7]}, ["process 7 outlived the run"]),
+            ({"recorded": {"states": 9, "plans": 0}}, ["the recording holds no plans"]),
+        ],
+    )
+    def test_what_is_wrong_with_a_soak_is_said(self, change: dict[str, object], said: list[str]) -> None:
+        good = {
+            "processes": [{"process": "mpc_node", "grown_mib": 0.4}],
+            "missed_shares": [0.02, 0.03, 0.02],
+            "recorded": {"states": 9, "plans": 9},
+            "orphans": [],
+        }
+        assert complaints({"rows": [good | change]}) == said
 
 
 def test_a_healthy_fault_changes_nothing() -> None:

@@ -67,7 +67,7 @@ class Day:
         self.loop = MpcLoop(scenario, lambda: self.solver.as_process, clock=lambda: self.solver.now)
         self.goals = [np.array(scenario.goal), np.array(scenario.goal) + 0.01]
         self.rest = np.concatenate([scenario.robot.nominal, np.zeros(7)])
-        self.loop.aim(self.goals[0])
+        self.loop.course.aim(self.goals[0])
         self.loop.ask(LoopState.TRACK)
         self.tick = 0
 
@@ -86,11 +86,11 @@ class Day:
         if tick % 20 == 0:
             self.loop.report()
         if tick % 50 == 0:
-            self.loop.aim(self.goals[tick // 50 % 2])
+            self.loop.course.aim(self.goals[tick // 50 % 2])
         if tick % 60 == 0:
             self.loop.refuse_state(MessageError("a state that cannot be used"))
             with suppress(GoalError):
-                self.loop.aim([np.nan, 0.0, 0.0])
+                self.loop.course.aim([np.nan, 0.0, 0.0])
         if tick % 80 == 0:
             self.solver.now += 1.0  # no state for a second: hold, and plan anew
         if tick % 120 == 0:

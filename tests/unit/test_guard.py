@@ -165,6 +165,11 @@ class TestGuard:
         with pytest.raises(MessageError, match=r"command expired 0\.050 s ago"):
             guard(command(), np.zeros(14), 1.25)
 
+    def test_a_hold_is_right_however_late_it_comes(self, robot: Robot) -> None:
+        x, guard = robot.at_rest(), CommandGuard(robot, SafetyConfig(), PERIOD)
+        held = hold_command(robot, x, 1.0, 1.2)
+        np.testing.assert_array_equal(guard(held, x, 9.0).u0, held.u0)
+
     @pytest.mark.parametrize("column", [3, 10])
     def test_gains_beyond_all_bounds_are_refused(self, robot: Robot, column: int) -> None:
         gain = np.zeros((7, 14))

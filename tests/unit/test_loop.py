@@ -84,7 +84,7 @@ class Bench:
         self.loop = MpcLoop(scenario, self.start, clock=self.clock)  # type: ignore[arg-type]
         self.x = np.concatenate([scenario.robot.nominal, np.zeros(7)])
         if goal is not None:
-            self.loop.aim(goal)
+            self.loop.course.aim(goal)
 
     def start(self) -> FakeSolver:
         self.solvers.append(FakeSolver(self.clock, pid=1000 + len(self.solvers)))
@@ -348,7 +348,7 @@ class TestAsking:
     def test_a_new_goal_goes_along(self, bench: Bench, task: Task, robot: Robot) -> None:
         bench.tracking()
         elsewhere = robot.frame_position(np.full(7, 0.5))
-        bench.loop.aim(elsewhere)
+        bench.loop.course.aim(elsewhere)
         bench.planned()
         np.testing.assert_array_equal(bench.solver.posts[-1][1], elsewhere)
         assert not bench.solver.posts[-1][3]  # the plan at hand is still a guess
@@ -356,14 +356,14 @@ class TestAsking:
     def test_a_refused_goal_leaves_the_old_one(self, bench: Bench, goal: Array) -> None:
         for wrong in ([3.0, 0.0, 0.5], [0.5, np.nan, 0.5], [0.5, 0.5]):
             with pytest.raises(GoalError):
-                bench.loop.aim(wrong)
-        np.testing.assert_array_equal(bench.loop.goal, goal)
+                bench.loop.course.aim(wrong)
+        np.testing.assert_array_equal(bench.loop.course.goal, goal)
 
     def test_the_goal_is_not_the_callers_array(self, bench: Bench, goal: Array) -> None:
         mine = goal.copy()
-        bench.loop.aim(mine)
+        bench.loop.course.aim(mine)
         mine[2] = -5.0
-        np.testing.assert_array_equal(bench.loop.goal, goal)
+        np.testing.assert_array_equal(bench.loop.course.goal, goal)
 
 
 class TestStaleStates:
@@ -598,13 +598,13 @@ class TestArrival:
     def test_once_per_goal(self, bench: Bench, robot: Robot, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level(logging.INFO)
         here = robot.frame_position(robot.nominal)
-        bench.loop.aim(here)
+        bench.loop.course.aim(here)
         bench.tracking()
         for _ in range(3):
             bench.planned()
         assert self.said(caplog) == 1
         assert "0.0 mm away" in caplog.text
-        bench.loop.aim(here)
+        bench.loop.course.aim(here)
         bench.planned()
         assert self.said(caplog) == 2
 
@@ -618,7 +618,7 @@ class TestArrival:
         self, bench: Bench, robot: Robot, caplog: pytest.LogCaptureFixture
     ) -> None:
         caplog.set_level(logging.INFO)
-        bench.loop.aim(robot.frame_position(robot.nominal))
+        bench.loop.course.aim(robot.frame_position(robot.nominal))
         bench.loop.ask(HOLD)
         bench.period()
         bench.x = bench.x + np.repeat([0.0, 0.5], 7)
@@ -816,7 +816,7 @@ class TestTime:
         bench = Bench.__new__(Bench)
         bench.clock, bench.solvers = Clock(), []
         bench.loop = MpcLoop(scenario, bench.start, clock=bench.clock)  # type: ignore[arg-type]
-        goal = bench.loop.aim(scenario.goal)
+        goal = bench.loop.course.aim(scenario.goal)
         on_path = task.reference(task.later(goal, period), 0).xs[0]  # type: ignore[attr-defined]
         bench.loop.sense(State(period, on_path))
         assert float(bench.loop.report()["goal_error"]) == pytest.approx(0.0, abs=1e-5)

@@ -70,7 +70,7 @@ def solver(scenario: Scenario) -> InstantSolver:
 @pytest.fixture
 def loop(scenario: Scenario, solver: InstantSolver) -> MpcLoop:
     made = MpcLoop(scenario, lambda: solver, clock=lambda: 0.0)  # type: ignore[arg-type, return-value]
-    made.aim(scenario.goal)
+    made.course.aim(scenario.goal)
     made.ask(LoopState.TRACK)
     return made
 
@@ -170,8 +170,8 @@ class TestVelocities:
         velocities = []
         for k in range(1, 25):
             tick(loop, State(1.0 + 0.02 * k, x))
-            assert loop.goal is not None
-            velocities.append(loop.goal[1:4])
+            assert loop.course.goal is not None
+            velocities.append(loop.course.goal[1:4])
         steps = np.diff([np.zeros(3), *velocities], axis=0)
         assert (np.abs(steps) <= np.array([0.02, 0.02, 0.04]) + 1e-9).all()
         np.testing.assert_array_equal(velocities[-1], asked)
@@ -188,8 +188,8 @@ class TestVelocities:
             if k == 30:
                 loop.ask(LoopState.TRACK)
             tick(loop, State(1.0 + 0.02 * k, x))
-            assert loop.goal is not None
-            speeds.append(loop.goal[1])
+            assert loop.course.goal is not None
+            speeds.append(loop.course.goal[1])
         assert speeds[23] == 0.3
         assert speeds[24:29] == [0.0] * 5
         assert 0.1 < speeds[-1] < 0.25
@@ -199,10 +199,10 @@ class TestVelocities:
         self, loop: MpcLoop, scenario: Scenario, velocity: tuple[float, float, float]
     ) -> None:
         loop.sense(State(7.0, scenario.robot.at_rest()))
-        before = loop.goal
+        before = loop.course.goal
         with pytest.raises(GoalError):
             loop.steer(velocity)
-        assert loop.goal is before
+        assert loop.course.goal is before
 
     def test_it_needs_a_state_and_a_task_that_walks(self, loop: MpcLoop) -> None:
         with pytest.raises(GoalError, match="none has arrived yet"):

@@ -16,7 +16,8 @@ from dpvp.description import Mode, robot_urdf
 from dpvp.errors import ConfigError, DpvpError
 from dpvp.robot import load_robot
 from dpvp.ros import processes
-from dpvp.ros.processes import Bringup, ProcessSpec, bringup_processes, installed, missing_packages
+from dpvp.ros.bringup import Bringup
+from dpvp.ros.processes import ProcessSpec, bringup_processes, installed, missing_packages
 from dpvp.scenario import Scenario, load_scenario
 
 MODES = get_args(Mode)

@@ -15,7 +15,8 @@ import yaml
 from mcap.reader import make_reader
 
 from dpvp.errors import ConfigError, EnvironmentProblem, MessageError
-from dpvp.record.mcap import McapRecorder, OfferedQos, read_messages, recover, schema_text
+from dpvp.record.mcap import McapRecorder, OfferedQos, schema_text
+from dpvp.record.recording import read_messages, recover
 
 pytest.importorskip("rclpy", reason="serialises messages with ROS")
 

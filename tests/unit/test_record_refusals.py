@@ -21,8 +21,9 @@ from rclpy.serialization import serialize_message
 from std_msgs.msg import Float64, Float64MultiArray, String
 
 from dpvp.errors import ConfigError
-from dpvp.record.mcap import read_messages, recover, schema_text
+from dpvp.record.mcap import schema_text
 from dpvp.record.motion import read_motion
+from dpvp.record.recording import read_messages, recover
 from dpvp.record.report import METRICS, load_run, read_run
 from dpvp.scenario import Scenario, load_scenario
 from recordings import Recording

@@ -205,6 +205,28 @@ class TestLimits:
         assert (ruling.state, ruling.reason) == (HOLD, Reason.TRACKING)
         assert "lbr_A4" in ruling.detail
 
+    def test_who_was_asleep_does_not_judge_by_commands_from_before(self, watch: Watch) -> None:
+        away = watch.x.copy()
+        away[3] += 0.55
+        watch.supervisor.hear(hold_command(watch.robot, away, watch.clock.now, np.inf))
+        watch.clock.now += 0.5
+        watch.supervisor.sense(State(watch.clock.now, watch.x.copy()), None)
+        watch.supervisor.hear(hold_command(watch.robot, watch.x, watch.clock.now, np.inf))
+        assert watch.supervisor.judge() == Ruling()
+
+    def test_an_encoder_that_slips_contradicts_its_velocity(self) -> None:
+        watch = Watch(load_scenario("leg_track"))
+        watch.tick()
+        watch.x[0] += 0.15
+        assert watch.tick().reason is Reason.STATE_CONTRADICTS
+
+    def test_where_it_went_while_states_were_away_contradicts_nothing(self) -> None:
+        watch = Watch(load_scenario("leg_track"))
+        watch.tick()
+        watch.clock.now += 0.2
+        watch.x[0] += 0.15
+        assert watch.tick() == Ruling()
+
     def test_frozen_positions_of_a_robot_that_moves(self, watch: Watch) -> None:
         watch.x[7] = 0.9 * watch.robot.limits.velocity[0]
         rulings = watch.run(0.3)

@@ -83,7 +83,7 @@ def measure_rate(
     Raises:
         EnvironmentProblem: the nodes cannot run here.
     """
-    from dpvp.ros.processes import Bringup
+    from dpvp.ros.bringup import Bringup
     from dpvp.ros.session import session
 
     draft = Scenario(name, case.config)

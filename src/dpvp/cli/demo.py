@@ -82,7 +82,7 @@ def cases(scenario: Scenario, args: DemoArgs) -> list[Case]:
 
 def campaign(name: str, tries: list[Case], runs: Path, console: Console) -> list[Outcome]:
     """Try every case through the nodes in lock-step; each outcome is in campaign.jsonl as soon as it is known."""
-    from dpvp.ros.processes import Bringup
+    from dpvp.ros.bringup import Bringup
     from dpvp.ros.session import session
 
     scenario = load_scenario(name, UNHURRIED)

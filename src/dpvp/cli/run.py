@@ -111,7 +111,7 @@ def run_once(
     Returns:
         What the recorder measured (the content of metrics.json).
     """
-    from dpvp.ros.processes import Bringup
+    from dpvp.ros.bringup import Bringup
     from dpvp.ros.session import session
 
     run_dir = new_run_dir(scenario, runs)

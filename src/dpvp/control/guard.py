@@ -97,7 +97,7 @@ class CommandGuard:
                 joint of a robot with a fixed base would be too fast before the next one comes.
         """
         raw, command = command, self.check(command)
-        if command.valid_until < now:
+        if command.valid_until < now and not holds(self._robot, command):  # holding is right however old the state is
             raise MessageError(f"command expired {now - command.valid_until:.3f} s ago")
         if (share := self._driven(self._torque(raw, x), x)) > self._drive:
             raise MessageError(f"command asks for {share:.3g} times a joint's torque")

@@ -9,22 +9,21 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-import numpy as np
 from numpy.typing import ArrayLike
 
+from dpvp.control.course import Course
 from dpvp.control.gate import Decision, Health, Ruling, decide
 from dpvp.control.guard import CommandGuard, check_speed, hold_command, is_sound, posture_to_hold
 from dpvp.control.latency import Latencies
 from dpvp.control.learned_watch import LearnedWatch
-from dpvp.control.monitors import jumped
+from dpvp.control.monitors import MEMORY, jumped
 from dpvp.control.observer import TorqueObserver
 from dpvp.control.onboard import left_to_joints
 from dpvp.control.states import LoopState, Reason
-from dpvp.errors import GoalError, MessageError
+from dpvp.errors import MessageError
 from dpvp.plan import SAME_TIME, Array, Command, Plan, State
 from dpvp.planning.process import SolverProcess
 from dpvp.scenario import Scenario
-from dpvp.tasks.task import Steered
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +64,7 @@ class MpcLoop:
         latencies: how long everything took since the start.
         decision: state of the loop and its reason, as of the last tick.
         plan: the newest usable plan.
-        goal: where to go, in the task's units, as it is at time 0 of the plant; None before the first one.
+        course: where the robot is to go.
     """
 
     def __init__(
@@ -87,11 +86,11 @@ class MpcLoop:
         self._guard = CommandGuard(self._robot, scenario.config.safety, scenario.config.rates.command_period)
         self._learned = LearnedWatch(scenario.config.safety)
         self.solver = start_solver()
+        self.course = Course(scenario.task, 1.0 / scenario.config.rates.plan)
         self.counters = LoopCounters()
         self.latencies = Latencies()
         self.decision = Decision(LoopState.IDLE, Reason.ASKED, solve=False)
         self.plan: Plan | None = None
-        self.goal: Array | None = None
         self._asked = LoopState.IDLE
         self._state: State | None = None
         self._state_at = self._plan_at = self._posted_at = -math.inf
@@ -99,12 +98,9 @@ class MpcLoop:
         self._ruled_at = -math.inf if supervised else math.inf
         self._rejecting = False
         self._posted: State | None = None
-        self._steered: Array | None = None
-        self._steered_at = -math.inf
         self._anchor: Array | None = None
         self._was_tracking = False
         self._fresh = True
-        self._reached = False
         self._complained_at = -math.inf
 
     def ask(self, state: LoopState) -> None:
@@ -119,25 +115,9 @@ class MpcLoop:
         if ruling.state is LoopState.FAULT and self._asked is LoopState.TRACK:
             self.ask(LoopState.HOLD)
 
-    def aim(self, goal: ArrayLike) -> Array:
-        """Set the goal, checked; raises `GoalError` and keeps the old goal if it is refused."""
-        self.goal = self._scenario.task.check_goal(goal)
-        self._reached, self._steered = False, None
-        return self.goal
-
     def steer(self, command: ArrayLike) -> None:
-        """Go on at another velocity, taken up little by little: (3,) forwards and to the left, m/s, and turn, rad/s.
-
-        Raises:
-            GoalError: the task refuses it, takes none, or no state has arrived yet; the old one stays.
-        """
-        task, state = self._scenario.task, self._state
-        if not isinstance(task, Steered):
-            raise GoalError(f"task {task.kind} takes no velocities: set a goal")
-        if state is None or self.goal is None:
-            raise GoalError("a velocity needs a state to start from, and none has arrived yet")
-        task.commanded(self.goal, command, state.x, state.t)
-        self._steered = np.array(command, dtype=np.float64)
+        """Go on at another velocity from the newest state; see `Course.steer`."""
+        self.course.steer(command, self._state)
 
     def sense(self, state: State) -> None:
         """Take a measured state; a repeated one does not count as news.
@@ -148,14 +128,20 @@ class MpcLoop:
         if self._state is not None and state.t == self._state.t:
             return
         check_speed(self._robot, state.x, self._scenario.config.safety)
-        if self._state is not None and jumped(self._robot, self._state.x, state.x, state.t - self._state.t):
-            logger.warning("the state jumped: holding from the new posture")
+        if self._state is not None and self._is_elsewhere(self._state, state):
+            logger.warning("the state jumped, or had been away: beginning anew from the new posture")
             self._forget_plans()
             self._observer.reset()
             self._guard.forget()
             self._anchor, self._was_tracking = None, False
         self._state, self._state_at = state, self._clock()
         self._observer.sense(state.t, state.x)
+
+    def _is_elsewhere(self, before: State, now: State) -> bool:
+        """Return whether a state did not become of the one before: too far off, or too long after it."""
+        passed = now.t - before.t
+        away = passed > max(MEMORY, 3.0 / self._scenario.config.rates.plan)
+        return away or jumped(self._robot, before.x, now.x, passed)
 
     def refuse_state(self, error: MessageError) -> None:
         """Count a state that could not be used."""
@@ -172,7 +158,8 @@ class MpcLoop:
             self.counters.missed_asleep += skipped
         if self.decision.solve and self.solver.busy_since is None:
             self._post()
-        self._note_arrival()
+        if self._state is not None and self.decision.state is LoopState.TRACK:
+            self.course.note_arrival(self._state)
         return self._hold() if self.decision.state is LoopState.HOLD else None
 
     def poll(self) -> Answer | None:
@@ -233,9 +220,8 @@ class MpcLoop:
         }
         if self.plan is not None:
             report |= {"plan_cost": f"{self.plan.cost:.5g}", "plan_iterations": str(self.plan.iterations)}
-        if self._state is not None and self.goal is not None:
-            task, state = self._scenario.task, self._state
-            report["goal_error"] = f"{task.error(state.x, task.later(self.goal, state.t)):.5f}"
+        if (error := self.course.error(self._state)) is not None:
+            report["goal_error"] = f"{error:.5f}"
         report |= {f"guess_{name}": str(count) for name, count in sorted(counters.guesses.items())}
         report |= {name: str(count) for name, count in sorted(counters.advice.items())}
         report |= {f"rejected_{name.lower()}": str(count) for name, count in sorted(counters.rejected.items())}
@@ -246,7 +232,7 @@ class MpcLoop:
         health = Health(
             state_age=now - self._state_at,
             plan_age=now - self._plan_at,
-            goal_set=self.goal is not None,
+            goal_set=self.course.goal is not None,
             solver_ready=self.solver.ready,
             solver_restarted=self.counters.solver_restarts > 0,
             rejecting=self._rejecting,
@@ -259,15 +245,9 @@ class MpcLoop:
             logger.info(f"{self.decision.state.name}: {self.decision.reason.text}")
         if before.state is LoopState.TRACK and self.decision.state is not LoopState.TRACK:
             self._plan_at, self._fresh = -math.inf, True  # no plan from before a hold is followed after it
-            self._slow_down()
+            self.course.stop(self._state)
         if before.state is not LoopState.HOLD:
             self._anchor, self._was_tracking = None, before.state is LoopState.TRACK
-
-    def _slow_down(self) -> None:
-        """Let who walks and has to hold take up its commanded velocity anew: plans from a stand like no leaps."""
-        task, state = self._scenario.task, self._state
-        if self._steered is not None and isinstance(task, Steered) and self.goal is not None and state is not None:
-            self.goal = task.commanded(self.goal, np.zeros_like(self._steered), state.x, state.t)
 
     def _look_after_solver(self) -> None:
         busy = self.solver.busy_since
@@ -286,20 +266,9 @@ class MpcLoop:
 
     def _post(self) -> None:
         assert self._state is not None
-        self._take_up_velocity(self._state)
-        assert self.goal is not None
-        plain = self._learned.doubts(self._clock())
-        self.solver.post(self._state.x, self.goal, self._state.t, fresh=self._fresh, plain=plain)
+        goal, plain = self.course.take_up(self._state), self._learned.doubts(self._clock())
+        self.solver.post(self._state.x, goal, self._state.t, fresh=self._fresh, plain=plain)
         self._posted, self._posted_at, self._fresh = self._state, self._clock(), False
-
-    def _take_up_velocity(self, state: State) -> None:
-        """Bring the goal nearer to the commanded velocity: plans that go on from the one before like no leaps."""
-        task = self._scenario.task
-        if self._steered is None or not isinstance(task, Steered) or self.goal is None:
-            return
-        passed, self._steered_at = state.t - self._steered_at, state.t
-        passed = min(max(passed, 0.0), 1.0 / self._scenario.config.rates.plan)
-        self.goal = task.towards(self.goal, self._steered, state.x, state.t, passed)
 
     def _follow(self, plan: Plan, lead: float) -> Answer | None:
         """Count and judge a plan; command what it, or the last usable one, says `lead` seconds after its state."""
@@ -342,11 +311,7 @@ class MpcLoop:
         if self.decision.state is not LoopState.TRACK or self.plan is None or state is None:
             return None
         command = self._observer.corrected(self.plan.command(state.t + lead, self._valid_for - lead))
-        task = self._scenario.task
-        if isinstance(task, Steered):
-            assert self.goal is not None
-            command = replace(command, stands=task.stands(state.x, task.later(self.goal, state.t)))
-        return self._checked(command, state, plan)
+        return self._checked(replace(command, stands=self.course.stands(state)), state, plan)
 
     def _plan_in_force(self, t: float) -> bool:
         """True if at time `t` of a plant in lock-step the last plan is to be followed on, the next not being due."""
@@ -360,7 +325,7 @@ class MpcLoop:
             return None
         if self._anchor is None:
             self._anchor = posture_to_hold(self._robot, self._state.x, tracking=self._was_tracking)
-        valid_until = self._state.t + self._age + self._valid_for  # holding is right however old the state is
+        valid_until = self._state.t + self._valid_for
         command = hold_command(self._robot, self._anchor, self._state.t, valid_until)
         return self._checked(self._observer.note(command), self._state)
 
@@ -389,13 +354,3 @@ class MpcLoop:
         if now - self._complained_at > COMPLAIN_EVERY:
             self._complained_at = now
             logger.error(text)
-
-    def _note_arrival(self) -> None:
-        """Say once per goal that it is reached."""
-        if self._reached or self.goal is None or self._state is None or self.decision.state is not LoopState.TRACK:
-            return
-        task, state = self._scenario.task, self._state
-        goal = task.later(self.goal, state.t)
-        if task.reached(state.x, goal):
-            self._reached = True
-            logger.info(f"goal reached: {1e3 * task.error(state.x, goal):.1f} m{task.error_unit} away")

@@ -15,11 +15,9 @@ from dpvp.robot import Robot
 from dpvp.scenario import SafetyConfig
 
 STILL = 0.03  # s in which no position changes at all
-MOVING, DRIVEN = (
-    0.05,
-    0.25,
-)  # although a joint says that it is so fast, rad/s, or has such a share of its torque to move it
-MEMORY = 0.1  # s over which positions are compared with the integral of velocities
+MOVING = 0.05  # rad/s; although a joint says that it is so fast
+DRIVEN = 0.25  # or has such a share of its torque to move it
+MEMORY = 0.1  # s over which positions are compared with the integral of velocities; who was away for longer begins anew
 FASTEST_BASE = 5.0  # m/s; no legged robot of ours is that fast, and estimates that are have jumped
 JUMP = 0.05  # rad or m that a state may be off what its velocity limits allow
 
@@ -110,6 +108,9 @@ class PlantMonitor:
         if jumped(self._robot, before[1], x, passed):
             self._off = np.zeros(self._robot.nu)
             return Finding(Reason.STATE_JUMPED, 1.0, f"within {passed:.4f} s")
+        if passed > MEMORY:
+            self._off, self._still = np.zeros(self._robot.nu), 0.0
+            return None
         joints, nu = slice(self._robot.nq - self._robot.nu, self._robot.nq), self._robot.nu
         v0, v1 = before[1][-nu:], x[-nu:]
         self._still = self._still + passed if np.array_equal(x[joints], before[1][joints]) else 0.0

@@ -61,11 +61,17 @@ class Supervisor:
         if self._state is not None and state.t == self._state.t:
             return
         self._state, self._state_at = state, self._clock()
-        found = worst(self._monitor.look(state.t, state.x, effort, self._command))
+        found = worst(self._monitor.look(state.t, state.x, effort, self._command_of(state)))
         if found is not None and found.reason is Reason.STATE_JUMPED:
             self._command, self._since = None, state.t
         if found is not None and (self._found is None or found.share > self._found.share):
             self._found = found
+
+    def _command_of(self, state: State) -> Command | None:
+        """Return what is in force in `state`; who was asleep knows only what was long ago."""
+        if self._command is None or state.t - self._command.t > self._command_timeout:
+            return None
+        return self._command
 
     def hear(self, command: Command) -> None:
         """Take a command of the loop as it went to the plant; one that the plant will refuse makes the loop hold."""

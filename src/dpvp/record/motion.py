@@ -9,8 +9,9 @@ import numpy as np
 
 from dpvp.errors import ConfigError, MessageError
 from dpvp.plan import Array
-from dpvp.record.mcap import read_messages
-from dpvp.record.report import RECORDING, Goal, StateReader, goal_of, load_run
+from dpvp.record.feed import Goal, StateReader, goal_of
+from dpvp.record.recording import read_messages
+from dpvp.record.report import RECORDING, load_run
 from dpvp.robot import Robot
 from dpvp.scenario import Scenario
 from dpvp.tasks.task import Task

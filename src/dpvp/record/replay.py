@@ -20,7 +20,7 @@ from dpvp.plan import Array
 from dpvp.planning.planner import Budget
 from dpvp.planning.sequence import PlanSequence
 from dpvp.planning.solved import Outcome, Recorded, from_sections
-from dpvp.record.mcap import read_messages
+from dpvp.record.recording import read_messages
 from dpvp.robot import Robot
 from dpvp.scenario import PlannerConfig, Scenario
 

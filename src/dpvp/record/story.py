@@ -14,9 +14,9 @@ import numpy as np
 
 from dpvp.errors import ConfigError, MessageError
 from dpvp.plan import Array
-from dpvp.record.mcap import read_messages
+from dpvp.record.feed import LOOP_STATUS
+from dpvp.record.recording import read_messages
 from dpvp.record.replay import SOLVED, recorded_of
-from dpvp.record.report import LOOP_STATUS
 from dpvp.robot import Robot
 
 _WARNING = re.compile(r"\[(WARN|ERROR|FATAL)\]|^(WARNING|ERROR|CRITICAL|Traceback|Fatal)\b")

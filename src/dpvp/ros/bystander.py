@@ -17,7 +17,7 @@ from std_msgs.msg import Bool, String
 from std_srvs.srv import Trigger
 
 from dpvp.plan import Array
-from dpvp.record.report import LOOP_STATUS
+from dpvp.record.feed import LOOP_STATUS
 from dpvp.robot import JointMap
 from dpvp.ros.convert import goal_message, goal_type, message_matrix, stamp_of
 from dpvp.ros.local import ros_environment

@@ -15,8 +15,9 @@ from typing import Any, Literal, get_args, get_origin
 from dpvp.config import validate
 from dpvp.errors import EnvironmentProblem
 from dpvp.record.rundir import new_run_dir, resolved
+from dpvp.ros.bringup import Bringup
 from dpvp.ros.lifeline import lifeline
-from dpvp.ros.processes import Bringup, ProcessSpec, bringup_processes, installed, missing_packages
+from dpvp.ros.processes import ProcessSpec, bringup_processes, installed, missing_packages
 from dpvp.ros.security import network, secured
 from dpvp.scenario import Scenario, load_scenario, scenario_names
 

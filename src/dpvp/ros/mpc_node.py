@@ -7,7 +7,6 @@ Subscribes `sensor`, `goal`, `supervisor_node/verdict` and, where the task takes
 
 from __future__ import annotations
 
-import math
 import sys
 import time
 from contextlib import ExitStack
@@ -16,7 +15,6 @@ from pathlib import Path
 
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from geometry_msgs.msg import Twist
 from pydantic import Field
 from rclpy.lifecycle import LifecycleNode
 from std_msgs.msg import Float64
@@ -45,6 +43,7 @@ from dpvp.ros.lifecycle import IDLE_SPIN, InterfaceNode, NodeParameters
 from dpvp.ros.messages import Control, Sensor
 from dpvp.ros.node import COMMAND, LATCHED, STREAM, run_node
 from dpvp.ros.solved_topic import SolvedTopic
+from dpvp.ros.velocity_topic import VelocityTopic
 from dpvp.scenario import Scenario, load_scenario
 from dpvp.tasks.task import Steered
 
@@ -101,8 +100,10 @@ class MpcInterface:
             node.create_subscription(kind, "goal", self._on_goal, COMMAND),
             node.create_subscription(DiagnosticStatus, "supervisor_node/verdict", self._on_verdict, STREAM),
         ]
+        self._velocity: VelocityTopic | None = None
         if isinstance(scenario.task, Steered):
-            self._subscriptions.append(node.create_subscription(Twist, "cmd_vel", self._on_velocity, COMMAND))
+            self._velocity = VelocityTopic(node, self.loop.steer, parameters.cmd_vel_timeout)
+            self._subscriptions.append(self._velocity.subscription)
         self._services = [
             node.create_service(Trigger, f"~/{name}", lambda request, response, s=state: self._on_ask(s, response))
             for name, state in (("start", LoopState.TRACK), ("hold", LoopState.HOLD), ("stop", LoopState.IDLE))
@@ -110,7 +111,6 @@ class MpcInterface:
         self._period = 1.0 / scenario.config.rates.plan
         self._command_period = 1.0 / (scenario.config.rates.command or scenario.config.rates.plan)
         self._next_tick = self._next_command = self._next_plan_message = self._next_report = time.monotonic()
-        self._velocity_at = math.inf  # when the last one was commanded on `cmd_vel`
         self._sensor: Sensor | None = None
         self._reported: Decision | None = None
         self._said_goal: Array | None = None
@@ -145,7 +145,7 @@ class MpcInterface:
 
     def aim(self, goal: tuple[float, ...]) -> None:
         """Set the goal; raises `GoalError` if the task refuses it."""
-        self.loop.aim(goal)
+        self.loop.course.aim(goal)
         self._say_goal()
 
     def work(self) -> float:
@@ -160,7 +160,8 @@ class MpcInterface:
             self.loop.latencies.add("wake", now - self._next_tick)
             skipped = int((now - self._next_tick) / self._period)
             self._next_tick += (skipped + 1) * self._period
-            self._stop_if_unsteered(now)
+            if self._velocity is not None:
+                self._velocity.look()
             self._sense()
             self._publish(self.loop.tick(skipped))
         self._publish(self.loop.poll())
@@ -221,7 +222,7 @@ class MpcInterface:
 
     def _say_goal(self) -> None:
         """Publish the goal in force if it has changed."""
-        if (goal := self.loop.goal) is not None and goal is not self._said_goal:
+        if (goal := self.loop.course.goal) is not None and goal is not self._said_goal:
             self._said_goal = goal
             self._goal.publish(goal_message(goal, self._scenario.task, self._robot.base, self._now()))
 
@@ -230,25 +231,6 @@ class MpcInterface:
             self.aim(tuple(goal_of(message, self._robot.base)))
         except GoalError as error:
             self._node.get_logger().error(f"goal refused, the old one stays: {error}")
-
-    def _on_velocity(self, message: Twist) -> None:
-        try:
-            self._steer(message.linear.x, message.linear.y, message.angular.z)
-            self._velocity_at = time.monotonic()
-        except GoalError as error:
-            text = f"velocity refused, the old one stays: {error}"
-            self._node.get_logger().error(text, throttle_duration_sec=1.0)
-
-    def _stop_if_unsteered(self, now: float) -> None:
-        """Let the robot stop when whoever steered it fell silent."""
-        if 0.0 < self._parameters.cmd_vel_timeout < now - self._velocity_at:
-            self._velocity_at = math.inf
-            self._node.get_logger().warning("cmd_vel fell silent: the robot stops")
-            self._steer(0.0, 0.0, 0.0)
-
-    def _steer(self, forwards: float, leftwards: float, turn: float) -> None:
-        """Go on at another velocity, m/s and rad/s; raises `GoalError` if the task refuses it."""
-        self.loop.steer((forwards, leftwards, turn))
 
     def _on_ask(self, state: LoopState, response: Trigger.Response) -> Trigger.Response:
         refusal = self._why_not(state)
@@ -264,7 +246,7 @@ class MpcInterface:
         decision = self.loop.decision
         if decision.state is LoopState.FAULT:
             return f"fault ({decision.reason.text}): when its cause is over, call supervisor_node/reset"
-        if state is LoopState.TRACK and self.loop.goal is None:
+        if state is LoopState.TRACK and self.loop.course.goal is None:
             return "no goal is set: publish one on `goal`"
         return None
 

@@ -25,9 +25,10 @@ from trajectory_msgs.msg import JointTrajectory
 
 from dpvp.config import Config
 from dpvp.errors import DpvpError, EnvironmentProblem, MessageError
+from dpvp.record.feed import RunFeed
 from dpvp.record.mcap import FLUSH_EVERY, McapRecorder, OfferedQos
 from dpvp.record.metrics import RunMetrics, write_metrics
-from dpvp.record.report import METRICS, PICTURE, RECORDING, RunFeed, open_run, read_run
+from dpvp.record.report import METRICS, PICTURE, RECORDING, open_run, read_run
 from dpvp.robot import Robot
 from dpvp.ros.convert import goal_type
 from dpvp.ros.messages import Control, Sensor

@@ -11,7 +11,7 @@ from geometry_msgs.msg import Twist
 from std_msgs.msg import Float64
 
 from dpvp.control.guard import hold_command
-from dpvp.record.report import LOOP_STATUS
+from dpvp.record.feed import LOOP_STATUS
 from dpvp.ros.convert import control_message, fill_pose, goal_message, sensor_message, stamp_of
 from dpvp.ros.messages import Contact
 from dpvp.scenario import Scenario

@@ -13,9 +13,10 @@ from rclpy.signals import SignalHandlerOptions
 
 from dpvp.environment import require_messages, require_pins
 from dpvp.errors import EnvironmentProblem
+from dpvp.ros.bringup import Bringup
 from dpvp.ros.local import LocalProcesses, own, ros_environment
 from dpvp.ros.pilot import Pilot
-from dpvp.ros.processes import Bringup, bringup_processes
+from dpvp.ros.processes import bringup_processes
 from dpvp.ros.security import ENCLAVES, PILOT, enforced, secured, security_environment
 from dpvp.scenario import Scenario
 

@@ -23,7 +23,7 @@ from dpvp.control.gate import Ruling
 from dpvp.control.states import LoopState
 from dpvp.control.supervisor import Supervisor
 from dpvp.errors import MessageError, SafetyError
-from dpvp.record.report import LOOP_STATUS
+from dpvp.record.feed import LOOP_STATUS
 from dpvp.ros.controller_manager import Charge, ControllerManager
 from dpvp.ros.controllers import Succession
 from dpvp.ros.convert import command_of, control_message, ruling_message, state_of

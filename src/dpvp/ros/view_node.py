@@ -26,7 +26,7 @@ from trajectory_msgs.msg import JointTrajectory
 from dpvp.config import Config
 from dpvp.errors import EnvironmentProblem, GoalError, MessageError
 from dpvp.plan import Array
-from dpvp.record.report import LOOP_STATUS, StateReader
+from dpvp.record.feed import LOOP_STATUS, StateReader
 from dpvp.robot import JointMap
 from dpvp.ros.convert import goal_message, goal_of, goal_type
 from dpvp.ros.messages import Sensor

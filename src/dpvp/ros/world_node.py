@@ -213,9 +213,10 @@ class WorldNode(Node):
         self._world.reset(state[: self._robot.nq], state[self._robot.nq :])
         self._controllers.reset()
         self._guard.forget()
-        self._world.step()  # stamps are unique: the state after a reset has one of its own
         if self._robot.floating:
             self._world.come_to_rest()
+        else:
+            self._world.pause()
         self._velocity = self._law.filtered(self._world.read().v)
         self._reset_at = self._world.read().t
         self._answered, self._sent = False, -np.inf

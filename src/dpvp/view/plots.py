@@ -110,7 +110,7 @@ def draw_run(run: RunSeries, file: Path) -> None:
         _draw_timing(axes[3], run)
         for axis in axes:
             _mark_moments(axis, run)
-        axes[3].set_xlabel("time since the goal was set [s]" if len(run.goal_t) else "time [s]")
+        axes[3].set_xlabel(f"time since {'the goal was set' if len(run.goal_t) else 'the start'}, {_clock(run)} [s]")
         ends = [float(t[-1]) for t in (run.t, run.plan_t, run.age_t) if len(t)]
         starts = [float(t[0]) for t in (run.t, run.plan_t, run.age_t) if len(t)]
         if ends and max(ends) > min(starts):
@@ -124,6 +124,13 @@ def save_png(figure: Figure, file: Path) -> None:
     part = file.with_name(f".{file.name}.part")
     FigureCanvasAgg(figure).print_png(part)
     part.replace(file)
+
+
+def _clock(run: RunSeries) -> str:
+    """Return whose clock the axis shows, and how fast the plant's own goes on it where that waits for plans."""
+    if math.isnan(run.reached_after) or run.reached_t < 1.1 * run.reached_after:
+        return "recorder's clock"
+    return f"recorder's clock (the plant's, in lock-step, is {run.reached_t / run.reached_after:.1f} times slower)"
 
 
 def _headline(run: RunSeries) -> str:

@@ -172,6 +172,13 @@ class MujocoWorld:
         self.apply(self._robot.gravity(q))
         mujoco.mj_forward(self.model, self.data)
 
+    def pause(self) -> None:
+        """Let time pass in which nothing moves, as while somebody puts the robot elsewhere.
+
+        What is there afterwards has not become of what was there before, and nobody is to take it for that.
+        """
+        self._time += REST
+
     def come_to_rest(self) -> None:
         """Hold the posture until feet have sunk into their contacts, as a robot does that is switched on.
 

@@ -228,13 +228,13 @@ class _Run:
         """Aim somewhere else; who walks is given a velocity once."""
         task, rng = self._scenario.task, self._rng
         if not isinstance(task, Steered):
-            self.loop.aim(task.sample_goal(rng))
-        elif self.loop.goal is None:
+            self.loop.course.aim(task.sample_goal(rng))
+        elif self.loop.course.goal is None:
             goal = task.sample_goal(rng)
             self._velocity, goal[1:4] = SPEED * goal[1:4], 0.0
             q = self.plant.sensed().x
             goal[4] = 2.0 * np.arctan2(q[5], q[6])  # it stands level
-            self.loop.aim(goal)
+            self.loop.course.aim(goal)
 
     def _start_solver(self) -> SimulatedSolver:
         number = next(self._solvers)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from dpvp.ros.session import Session
 
 MOST_GROWTH = 5.0  # MiB of any process after the warm-up
+MOST_DRIFT = 0.05  # by which the share of missed periods may be larger in the last third of the time than in the first
 SAMPLE = 2.0  # s between two looks at the memory
 WARM_UP = 120.0  # s that do not count
 SHARE = 3  # periods missed in the first and the last third of the time are compared
@@ -72,7 +73,7 @@ class Watch:
 
 def soak(scenario: Scenario, run_dir: Path, minutes: float, seed: int) -> tuple[Watch, Mapping[str, int], list[int]]:
     """Run all nodes of `scenario`; return samples, what the recording holds, and processes that outlived the run."""
-    from dpvp.ros.processes import Bringup
+    from dpvp.ros.bringup import Bringup
     from dpvp.ros.session import session
 
     rng, ids = np.random.default_rng(seed), list[int]()
@@ -117,6 +118,9 @@ def complaints(content: Mapping[str, Any]) -> list[str]:
         for process in row["processes"]
         if not process["grown_mib"] < MOST_GROWTH
     ]
+    first, *_, last = row["missed_shares"]
+    if not last - first < MOST_DRIFT:
+        wrong.append(f"the share of missed periods drifted from {first:.1%} to {last:.1%}")
     wrong += [f"process {pid} outlived the run" for pid in row["orphans"]]
     return wrong + [f"the recording holds no {name}" for name, count in row["recorded"].items() if not count]
 

@@ -35,10 +35,11 @@ class Stage:
 
     def __init__(self, scenario: Scenario, run_dir: Path, seed: int) -> None:
         """Start all nodes, and let the robot move; the graph is joined already. Use `staged`."""
+        from dpvp.ros.bringup import Bringup
         from dpvp.ros.bystander import Bystander
         from dpvp.ros.local import LocalProcesses
         from dpvp.ros.pilot import Pilot
-        from dpvp.ros.processes import Bringup, bringup_processes
+        from dpvp.ros.processes import bringup_processes
 
         self.scenario, self.run_dir = scenario, run_dir
         bringup = Bringup(plant="dpvp", start="false")

@@ -12,8 +12,8 @@ from dpvp.bench.fuzz.format import Format
 from dpvp.bench.fuzz.mutation import damaged, odd_number
 from dpvp.control.guard import check_command
 from dpvp.errors import DpvpError
+from dpvp.record.feed import RunFeed
 from dpvp.record.metrics import RunMetrics
-from dpvp.record.report import RunFeed
 from dpvp.robot import JointMap
 from dpvp.scenario import Scenario, load_scenario
 

@@ -16,8 +16,9 @@ from mcap.writer import CompressionType, Writer
 
 from dpvp.bench.fuzz.format import Format
 from dpvp.bench.fuzz.mutation import INTEGERS, damaged, mutated_json, odd_number
-from dpvp.record.mcap import McapRecorder, read_messages, recover
+from dpvp.record.mcap import McapRecorder
 from dpvp.record.motion import read_motion
+from dpvp.record.recording import read_messages, recover
 from dpvp.record.report import METRICS, RECORDING, SCENARIO, load_run, read_run
 from dpvp.scenario import load_scenario
 
