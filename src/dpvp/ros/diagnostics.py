@@ -9,7 +9,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
 
 def status_message(name: str, robot: str, level: bytes, text: str, values: Mapping[str, object]) -> DiagnosticStatus:
-    """Return how the part called `name`, as in `mpc_node: loop`, is; `level` as in `DiagnosticStatus`, `text` for people."""
+    """Return how the part called `name` (`mpc_node: loop`) is; `level` as in `DiagnosticStatus`, `text` for people."""
     pairs = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
     return DiagnosticStatus(level=level, name=name, hardware_id=robot, message=text, values=pairs)
 
