@@ -2,7 +2,8 @@
 
 Publishes `sensor` (filtered velocities, as the stock controller), `joint_states`, `/clock`, `~/state_age_ms`, `~/phase`
 (latched: the `FeedbackPhase`) and `/diagnostics`, for a floating base its IMU and `~/odom`; subscribes `control`.
-Services: those of `controller_manager`, and `~/reset`: all is as at the beginning, the robot at the parameter `start`.
+Services: those of `controller_manager`, and `~/reset`: all is as at the beginning, the robot at the parameter `start`;
+in real time a supervisor takes that for a fault and wants a reset, too.
 """
 
 from __future__ import annotations
