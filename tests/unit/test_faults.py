@@ -210,9 +210,7 @@ class TestDocument:
     def test_the_campaign_was_passed(self, content: dict[str, Any]) -> None:
         total = content["totals"]
         assert total["faults"] >= 500
-        crossed = [row["kind"] for row in (*content["rows"], *content["real"]) if row["crossings"]]
-        assert crossed == ["command_huge_gain"]  # a walk that goes on; docs/safety.md, what is open
-        assert total["crossings"] == 1
+        assert total["crossings"] == 0
         assert total["slowest_periods"] <= 2.0
 
     def test_named_tests_exist(self) -> None:

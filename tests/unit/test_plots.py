@@ -85,6 +85,8 @@ def test_the_picture_follows_the_data(tmp_path: Path) -> None:
         replace(run, velocity=0.5 * run.velocity),
         replace(run, age_ms=run.age_ms + 1.0),
         replace(run, reached_t=math.nan, reached_after=math.nan),
+        replace(run, reached_t=0.0, reached_after=0.0),  # where it was already
+        replace(run, reached_t=3.0, reached_after=1.0),  # in lock-step
     )
     before = pixels(run, tmp_path)
     assert np.array_equal(before, pixels(run, tmp_path))

@@ -167,11 +167,10 @@ class TestLimits:
         assert watch.tick() == Ruling()
 
     @pytest.mark.parametrize("sign", [-1.0, 1.0])
-    def test_a_joint_beyond_its_range(self, watch: Watch, sign: float) -> None:
-        limits = watch.robot.limits
+    def test_a_joint_beyond_its_range(self, scenario: Scenario, sign: float) -> None:
+        watch, limits = Watch(scenario), scenario.robot.limits
         place = limits.position_upper if sign > 0 else limits.position_lower
         watch.x[5] = place[5] + sign * 0.021
-        watch.tick()  # a jump
         assert watch.tick().reason is Reason.POSITION
         watch.x[5] = place[5] + sign * 0.04
         assert watch.tick().reason is Reason.TOO_FAR
@@ -266,18 +265,40 @@ class TestLimits:
 class TestMoments:
     """What is over at once."""
 
-    def test_a_jump_is_counted_and_only_too_many_are_a_fault(self, watch: Watch) -> None:
+    @pytest.fixture
+    def walker(self) -> Watch:
+        watch = Watch(load_scenario("quadruped_walk"))
+        watch.tick()
+        return watch
+
+    def test_a_jump_of_the_base_is_counted_and_only_too_many_are_a_fault(self, walker: Watch) -> None:
         for k in range(5):
-            watch.x[0] = 0.2 * (-1) ** k
-            ruling = watch.run(0.1)[0]
+            walker.x[0] = 0.2 * (-1) ** k
+            ruling = walker.run(0.1)[0]
             assert ruling == (Ruling() if k < 4 else ruling)
-            assert watch.supervisor.counters[Reason.STATE_JUMPED] == k + 1
+            assert walker.supervisor.counters[Reason.STATE_JUMPED] == k + 1
         assert ruling.reason is Reason.TOO_OFTEN
 
-    def test_jumps_far_apart_never_are(self, watch: Watch) -> None:
+    def test_jumps_far_apart_never_are(self, walker: Watch) -> None:
         for k in range(8):
-            watch.x[0] = 0.2 * (-1) ** k
-            assert set(watch.run(1.5)) == {Ruling()}
+            walker.x[0] = 0.2 * (-1) ** k
+            assert set(walker.run(1.5)) == {Ruling()}
+
+    @pytest.mark.parametrize("name", ["kuka_reach", "leg_track", "quadruped_walk"])
+    def test_an_encoder_that_jumps_is_broken(self, name: str) -> None:
+        watch = Watch(load_scenario(name))
+        watch.tick()
+        watch.x[watch.robot.nq - 1] += 0.7
+        ruling = watch.tick()
+        assert (ruling.state, ruling.reason) == (FAULT, Reason.STATE_CONTRADICTS)
+        assert watch.robot.joint_names[-1] in ruling.detail
+
+    def test_in_lock_step_a_robot_is_put_elsewhere_while_time_passes(self, scenario: Scenario) -> None:
+        watch = Watch(scenario, waits=True)
+        watch.tick()
+        watch.x[0] += 0.7
+        watch.supervisor.sense(State(watch.clock.now + 0.3, watch.x.copy()), None)
+        assert watch.supervisor.judge() == Ruling()
 
     def test_commands_that_cannot_be_used_make_the_loop_hold_and_too_many_are_a_fault(self, watch: Watch) -> None:
         """The plant refuses them, and the loop does not hear of that: it would go on as if it were followed."""

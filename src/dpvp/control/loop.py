@@ -16,7 +16,7 @@ from dpvp.control.gate import Decision, Health, Ruling, decide
 from dpvp.control.guard import CommandGuard, check_speed, hold_command, is_sound, posture_to_hold
 from dpvp.control.latency import Latencies
 from dpvp.control.learned_watch import LearnedWatch
-from dpvp.control.monitors import MEMORY, jumped
+from dpvp.control.monitors import begun_anew, jumped
 from dpvp.control.observer import TorqueObserver
 from dpvp.control.onboard import left_to_joints
 from dpvp.control.states import LoopState, Reason
@@ -128,20 +128,18 @@ class MpcLoop:
         if self._state is not None and state.t == self._state.t:
             return
         check_speed(self._robot, state.x, self._scenario.config.safety)
-        if self._state is not None and self._is_elsewhere(self._state, state):
-            logger.warning("the state jumped, or had been away: beginning anew from the new posture")
-            self._forget_plans()
-            self._observer.reset()
-            self._guard.forget()
-            self._anchor, self._was_tracking = None, False
+        if self._state is not None and jumped(self._robot, self._state.x, state.x, state.t - self._state.t):
+            logger.warning("the state jumped: holding from the new posture")
+            self._begin_anew()
         self._state, self._state_at = state, self._clock()
         self._observer.sense(state.t, state.x)
 
-    def _is_elsewhere(self, before: State, now: State) -> bool:
-        """Return whether a state did not become of the one before: too far off, or too long after it."""
-        passed = now.t - before.t
-        away = passed > max(MEMORY, 3.0 / self._scenario.config.rates.plan)
-        return away or jumped(self._robot, before.x, now.x, passed)
+    def _begin_anew(self) -> None:
+        """Take what comes for what has not become of what was before."""
+        self._forget_plans()
+        self._observer.reset()
+        self._guard.forget()
+        self._anchor, self._was_tracking = None, False
 
     def refuse_state(self, error: MessageError) -> None:
         """Count a state that could not be used."""
@@ -173,6 +171,8 @@ class MpcLoop:
 
     def step(self, state: State) -> Answer | None:
         """Answer one state and wait for it: the loop in lock-step with its plant."""
+        if self._state is not None and begun_anew(state.t - self._state.t, 1.0 / self._scenario.config.rates.plan):
+            self._begin_anew()
         self.sense(state)
         self._pass_no_time()
         if self._plan_at > -math.inf and self.plan is not None:

@@ -17,7 +17,7 @@ from dpvp.scenario import SafetyConfig
 STILL = 0.03  # s in which no position changes at all
 MOVING = 0.05  # rad/s; although a joint says that it is so fast
 DRIVEN = 0.25  # or has such a share of its torque to move it
-MEMORY = 0.1  # s over which positions are compared with the integral of velocities; who was away for longer begins anew
+MEMORY = 0.1  # s over which positions are compared with the integral of velocities
 FASTEST_BASE = 5.0  # m/s; no legged robot of ours is that fast, and estimates that are have jumped
 JUMP = 0.05  # rad or m that a state may be off what its velocity limits allow
 
@@ -33,11 +33,22 @@ class Finding:
 
 def jumped(robot: Robot, before: Array, after: Array, passed: float) -> bool:
     """True if no robot could have moved from one (nx,) state to another in `passed` seconds."""
+    return passed < 0.0 or bool(np.any(_beyond_motion(robot, before, after, passed) > 0.0))
+
+
+def _beyond_motion(robot: Robot, before: Array, after: Array, passed: float) -> Array:
+    """Return how much further than they can move the base (3,), m, where it floats, and the joints (nu,), rad, are."""
     moved, joints = np.abs(after - before), slice(robot.nq - robot.nu, robot.nq)
-    far = bool(np.any(moved[joints] > JUMP + 2.0 * robot.limits.velocity * max(0.0, passed)))
-    if robot.floating:
-        far = far or bool(np.any(moved[:3] > JUMP + FASTEST_BASE * max(0.0, passed)))
-    return passed < 0.0 or far
+    beyond = moved[joints] - JUMP - 2.0 * robot.limits.velocity * passed
+    return np.concatenate([moved[:3] - JUMP - FASTEST_BASE * passed, beyond]) if robot.floating else np.asarray(beyond)
+
+
+def begun_anew(passed: float, period: float) -> bool:
+    """True if in lock-step, with plans every `period`, s, somebody began the simulation anew between two states.
+
+    Nobody else lets so much time pass.
+    """
+    return passed > max(MEMORY, 2.0 * period)
 
 
 class PlantMonitor:
@@ -105,12 +116,9 @@ class PlantMonitor:
         if before is None or t == before[0]:
             return None
         passed = t - before[0]
-        if jumped(self._robot, before[1], x, passed):
+        if (jump := self._jump(before[1], x, passed)) is not None:
             self._off = np.zeros(self._robot.nu)
-            return Finding(Reason.STATE_JUMPED, 1.0, f"within {passed:.4f} s")
-        if passed > MEMORY:
-            self._off, self._still = np.zeros(self._robot.nu), 0.0
-            return None
+            return jump
         joints, nu = slice(self._robot.nq - self._robot.nu, self._robot.nq), self._robot.nu
         v0, v1 = before[1][-nu:], x[-nu:]
         self._still = self._still + passed if np.array_equal(x[joints], before[1][joints]) else 0.0
@@ -118,6 +126,18 @@ class PlantMonitor:
         unknown = 0.5 * passed * np.abs(v1 - v0)  # what happened between two states
         off = np.sign(moved) * np.maximum(np.abs(moved) - unknown, 0.0)
         self._off = math.exp(-passed / MEMORY) * self._off + off
+        return None
+
+    def _jump(self, before: Array, x: Array, passed: float) -> Finding | None:
+        """Return what no motion explains: of an encoder, which does not jump unless it is broken, or of the base."""
+        if passed < 0.0:
+            return Finding(Reason.STATE_JUMPED, 1.0, f"{-passed:.4f} s back in time")
+        beyond, nu = _beyond_motion(self._robot, before, x, passed), self._robot.nu
+        if (far := beyond[-nu:]).max() > 0.0:
+            name = self._robot.joint_names[int(far.argmax())]
+            return Finding(Reason.STATE_CONTRADICTS, 1.0, f"{name} is {far.max():.3f} rad further than it can move")
+        if beyond.max() > 0.0:
+            return Finding(Reason.STATE_JUMPED, 1.0, f"the base is {beyond.max():.3f} m further than it can move")
         return None
 
     def _worst(self, reason: Reason, used: Array, limit: float, what: str) -> Finding:

@@ -46,7 +46,7 @@ class Reason(Enum):
     POSITION = ("a joint is beyond its range", Reaction.HOLD)
     SPEED = ("the end effector is too fast", Reaction.HOLD)
     TRACKING = ("the robot is not where its commands say", Reaction.HOLD)
-    STATE_JUMPED = ("the state jumped", Reaction.HOLD)
+    STATE_JUMPED = ("the place of the base, or time, jumped", Reaction.HOLD)
     TILT = ("the base is tilted too far", Reaction.DAMP)
     STATE_CONTRADICTS = ("positions and velocities contradict each other", Reaction.DAMP)
     STATE_LOST = ("states stay away", Reaction.DAMP)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from dpvp.control.gate import Ruling
 from dpvp.control.guard import CommandGuard, hold_command, posture_to_hold
-from dpvp.control.monitors import Finding, PlantMonitor, worst
+from dpvp.control.monitors import MEMORY, Finding, PlantMonitor, begun_anew, worst
 from dpvp.control.states import LoopState, Reaction, Reason
 from dpvp.errors import MessageError, SafetyError
 from dpvp.plan import Array, Command, State
@@ -41,7 +41,7 @@ class Supervisor:
         self._state_timeout = never if waits else loop.sensor_timeout
         self._command_timeout = never if waits else feedback.command_timeout or never
         self._lost = never if waits else feedback.damping_timeout or never
-        self._clock = clock
+        self._clock, self._waits, self._period = clock, waits, 1.0 / scenario.config.rates.plan
         self._monitor = PlantMonitor(self._robot, self._safety)
         self._guard = CommandGuard(self._robot, self._safety, scenario.config.rates.command_period)
         self._excursions = _Excursions(self._safety)
@@ -60,12 +60,20 @@ class Supervisor:
         """Take a measured state and (nu,) torques, Nm; one of a time that was seen is no news."""
         if self._state is not None and state.t == self._state.t:
             return
+        if self._state is not None and self._is_apart(self._state, state):
+            self._monitor.reset()
+            self._command, self._since = None, state.t
         self._state, self._state_at = state, self._clock()
         found = worst(self._monitor.look(state.t, state.x, effort, self._command_of(state)))
         if found is not None and found.reason is Reason.STATE_JUMPED:
             self._command, self._since = None, state.t
         if found is not None and (self._found is None or found.share > self._found.share):
             self._found = found
+
+    def _is_apart(self, before: State, state: State) -> bool:
+        """Return whether two states are not to be compared: none was seen for long, or it is another simulation."""
+        unseen = self._clock() - self._state_at > MEMORY
+        return unseen or (self._waits and begun_anew(state.t - before.t, self._period))
 
     def _command_of(self, state: State) -> Command | None:
         """Return what is in force in `state`; who was asleep knows only what was long ago."""

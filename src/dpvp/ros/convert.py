@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from builtin_interfaces.msg import Duration, Time
-from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
+from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import Pose, PoseStamped, Twist
 from std_msgs.msg import Float64MultiArray, MultiArrayDimension
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
@@ -19,6 +19,7 @@ from dpvp.control.states import LoopState, Reason
 from dpvp.errors import GoalError, MessageError
 from dpvp.plan import Array, Command, Plan, State
 from dpvp.robot import Robot
+from dpvp.ros.diagnostics import status_message
 from dpvp.ros.messages import Contact, Control, Sensor
 from dpvp.tasks.task import Task
 
@@ -183,13 +184,8 @@ def ruling_message(ruling: Ruling, name: str, robot: str, values: Mapping[str, s
     """Return what the supervisor allows, as a status called `name` with more `values` for people."""
     levels = {LoopState.TRACK: DiagnosticStatus.OK, LoopState.FAULT: DiagnosticStatus.ERROR}
     said = {"state": ruling.state.name, "reason": ruling.reason.name, "detail": ruling.detail} | dict(values)
-    return DiagnosticStatus(
-        level=levels.get(ruling.state, DiagnosticStatus.WARN),
-        name=name,
-        hardware_id=robot,
-        message=f"{ruling.state.name}: {ruling.text}",
-        values=[KeyValue(key=key, value=value) for key, value in said.items()],
-    )
+    level = levels.get(ruling.state, DiagnosticStatus.WARN)
+    return status_message(name, robot, level, f"{ruling.state.name}: {ruling.text}", said)
 
 
 def ruling_of(message: DiagnosticStatus) -> Ruling:

@@ -16,7 +16,7 @@ from typing import Literal
 
 import numpy as np
 from builtin_interfaces.msg import Time
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from nav_msgs.msg import Odometry
 from pydantic import Field
 from rclpy.lifecycle import LifecycleNode
@@ -30,6 +30,7 @@ from dpvp.control.leg_kinematics import LegKinematics
 from dpvp.errors import MessageError
 from dpvp.plan import Array
 from dpvp.robot import Robot, load_robot
+from dpvp.ros.diagnostics import diagnostics_message, status_message
 from dpvp.ros.lifecycle import IDLE_SPIN, InterfaceNode, NodeParameters
 from dpvp.ros.messages import Control, Sensor, TFMessage
 from dpvp.ros.node import COMMAND, STREAM, run_node
@@ -244,16 +245,9 @@ class EstimatorInterface:
                 "position_deviation": f"{deviation[:3].max():.4f}",
                 "velocity_deviation": f"{deviation[3:].max():.4f}",
             }
-        status = DiagnosticStatus(
-            level=LEVELS[self._status],
-            name="estimator_node: base",
-            hardware_id=self._robot.name,
-            message=self._status.value,
-            values=[KeyValue(key=key, value=str(value)) for key, value in values.items()],
-        )
-        message = DiagnosticArray(status=[status])
-        message.header.stamp = self._node.get_clock().now().to_msg()
-        self._diagnostics.publish(message)
+        part, level = "estimator_node: base", LEVELS[self._status]
+        status = status_message(part, self._robot.name, level, self._status.value, values)
+        self._diagnostics.publish(diagnostics_message(status, self._node.get_clock().now().to_msg()))
 
 
 class EstimatorNode(InterfaceNode[EstimatorParameters]):

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from builtin_interfaces.msg import Time
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from pydantic import Field
 from rclpy.lifecycle import LifecycleNode
 from std_msgs.msg import Float64
@@ -29,6 +29,7 @@ from dpvp.environment import require_pins
 from dpvp.errors import DpvpError, EnvironmentProblem, GoalError, MessageError
 from dpvp.plan import Array, State
 from dpvp.planning.process import SolverProcess
+from dpvp.record.feed import LOOP_STATUS
 from dpvp.ros.convert import (
     control_message,
     goal_message,
@@ -39,6 +40,7 @@ from dpvp.ros.convert import (
     state_of,
     trajectory_message,
 )
+from dpvp.ros.diagnostics import diagnostics_message, status_message
 from dpvp.ros.lifecycle import IDLE_SPIN, InterfaceNode, NodeParameters
 from dpvp.ros.messages import Control, Sensor
 from dpvp.ros.node import COMMAND, LATCHED, STREAM, run_node
@@ -286,16 +288,10 @@ class MpcInterface:
             report["shadow"] = "commands go to ~/shadow_control only"
         healthy = self.loop.decision.reason is Reason.ASKED
         faulty = self.loop.decision.state is LoopState.FAULT
-        status = DiagnosticStatus(
-            level=DiagnosticStatus.ERROR if faulty else DiagnosticStatus.OK if healthy else DiagnosticStatus.WARN,
-            name="mpc_node: loop",
-            hardware_id=self._robot.name,
-            message=f"{report['state']}: {report['reason_text']}",
-            values=[KeyValue(key=key, value=value) for key, value in report.items()],
-        )
-        message = DiagnosticArray(status=[status])
-        message.header.stamp = self._now()
-        self._diagnostics.publish(message)
+        level = DiagnosticStatus.ERROR if faulty else DiagnosticStatus.OK if healthy else DiagnosticStatus.WARN
+        text = f"{report['state']}: {report['reason_text']}"
+        status = status_message(LOOP_STATUS, self._robot.name, level, text, report)
+        self._diagnostics.publish(diagnostics_message(status, self._now()))
 
     def _now(self) -> Time:
         return self._node.get_clock().now().to_msg()

@@ -27,6 +27,7 @@ from dpvp.record.feed import LOOP_STATUS
 from dpvp.ros.controller_manager import Charge, ControllerManager
 from dpvp.ros.controllers import Succession
 from dpvp.ros.convert import command_of, control_message, ruling_message, state_of
+from dpvp.ros.diagnostics import diagnostics_message
 from dpvp.ros.messages import Control, Sensor
 from dpvp.ros.node import COMMAND, LATCHED, STREAM, run_node
 from dpvp.ros.parameters import declare
@@ -204,9 +205,7 @@ class SupervisorNode(Node):
         if charge is not None:
             done = "confirmed" if self._manager.confirmed else self._manager.refusal or "asked"
             status.values = [*status.values, KeyValue(key="in_charge", value=f"{charge.value}: {done}")]
-        message = DiagnosticArray(status=[status])
-        message.header.stamp = self.get_clock().now().to_msg()
-        self._diagnostics.publish(message)
+        self._diagnostics.publish(diagnostics_message(status, self.get_clock().now().to_msg()))
 
 
 def main(args: list[str] | None = None) -> int:

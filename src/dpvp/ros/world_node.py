@@ -2,7 +2,8 @@
 
 Publishes `sensor` (filtered velocities, as the stock controller), `joint_states`, `/clock`, `~/state_age_ms`, `~/phase`
 (latched: the `FeedbackPhase`) and `/diagnostics`, for a floating base its IMU and `~/odom`; subscribes `control`.
-Services: those of `controller_manager`, and `~/reset`: all is as at the beginning, the robot at the parameter `start`.
+Services: those of `controller_manager`, and `~/reset`: all is as at the beginning, the robot at the parameter `start`;
+in real time a supervisor takes that for a fault and wants a reset, too.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import sys
 import time
 
 import numpy as np
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import PoseStamped
 from pydantic import Field
 from rclpy.executors import Executor
@@ -28,6 +29,7 @@ from dpvp.errors import ConfigError, GoalError, MessageError
 from dpvp.plan import Array, Command
 from dpvp.ros.base_topics import BaseTopics
 from dpvp.ros.convert import command_of, goal_of, goal_type, sensor_message, stamp_of
+from dpvp.ros.diagnostics import diagnostics_message, status_message
 from dpvp.ros.messages import Control, Sensor
 from dpvp.ros.node import COMMAND, LATCHED, STREAM, run_node
 from dpvp.ros.parameters import declare
@@ -249,16 +251,9 @@ class WorldNode(Node):
             "late_steps": str(self._late_steps),
             "controls_refused": str(self._refused),
         }
-        status = DiagnosticStatus(
-            level=DiagnosticStatus.WARN if self._refused or self._late_steps else DiagnosticStatus.OK,
-            name="world_node: world",
-            hardware_id=self._robot.name,
-            message=self._law.phase.value,
-            values=[KeyValue(key=key, value=value) for key, value in values.items()],
-        )
-        message = DiagnosticArray(status=[status])
-        message.header.stamp = stamp_of(self._world.read().t)
-        self._diagnostics.publish(message)
+        level = DiagnosticStatus.WARN if self._refused or self._late_steps else DiagnosticStatus.OK
+        status = status_message("world_node: world", self._robot.name, level, self._law.phase.value, values)
+        self._diagnostics.publish(diagnostics_message(status, stamp_of(self._world.read().t)))
 
 
 def main(args: list[str] | None = None) -> int:

@@ -128,7 +128,7 @@ def save_png(figure: Figure, file: Path) -> None:
 
 def _clock(run: RunSeries) -> str:
     """Return whose clock the axis shows, and how fast the plant's own goes on it where that waits for plans."""
-    if math.isnan(run.reached_after) or run.reached_t < 1.1 * run.reached_after:
+    if not run.reached_after > 0.0 or run.reached_t < 1.1 * run.reached_after:
         return "recorder's clock"
     return f"recorder's clock (the plant's, in lock-step, is {run.reached_t / run.reached_after:.1f} times slower)"
 

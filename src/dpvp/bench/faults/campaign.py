@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
+import signal
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
@@ -16,6 +18,7 @@ from dpvp.bench.faults.catalogue import KINDS, kind_named
 from dpvp.bench.faults.fault import Case, Fault, Kind
 from dpvp.bench.faults.judge import Finding, judge, peaks
 from dpvp.bench.faults.rig import Rig
+from dpvp.ros.lifeline import hold_lifeline, lifeline
 from dpvp.scenario import load_scenario, scenario_names
 
 MOTIONS = 4  # starts and goals of each scenario, of which every case disturbs one
@@ -60,7 +63,7 @@ def run_cases(pool: ProcessPoolExecutor, drawn: Sequence[tuple[str, Case]], usua
 
 def pool(jobs: int) -> ProcessPoolExecutor:
     """Return processes for cases, each started afresh: solvers and physics do not survive a fork."""
-    return ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_quiet)
+    return ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_begin, initargs=(lifeline(),))
 
 
 def run_case(name: str, case: Case, usual: Mapping[str, float]) -> Finding:
@@ -85,5 +88,8 @@ def _learns(name: str) -> bool:
     return load_scenario(name).config.artifact is not None
 
 
-def _quiet() -> None:
+def _begin(environment: dict[str, str]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    os.environ |= environment
+    hold_lifeline()
     logging.disable(logging.CRITICAL)  # what the loop says of faults that we make is no news
