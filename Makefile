@@ -90,7 +90,7 @@ fuzz: msgs ## ten thousand spoiled inputs of each kind that is read: docs/bench/
 bench-dpvp: msgs train-venv ## measure what DPVP learned: every study, docs/bench/dpvp (about an hour and a half)
 	$(STUDY) closed_loop --task kuka_reach
 	for system in leg_track $(SYSTEMS); do $(STUDY) closed_loop --task $$system --count 40 --steps 200 || exit 1; done
-	for study in iterations bellman throughput ablation disturbance tracking starts tables; do $(STUDY) $$study || exit 1; done
+	for study in iterations bellman throughput ablation disturbance tracking starts lost tables; do $(STUDY) $$study || exit 1; done
 
 artifacts: train-venv ## learn every artifact of config/artifacts again (about forty minutes)
 	for task in kuka_reach leg_track quadruped_walk $(SYSTEMS); do $(RUN) $(BIN)/dpvp train dpvp --task $$task --out config/artifacts/$$task || exit 1; done

@@ -119,3 +119,15 @@ def summary(values: Sequence[float]) -> dict[str, float]:
         "p99": float(np.percentile(array, 99)),
         "worst": float(np.max(array)),
     }
+
+
+def quantiles(values: Sequence[float]) -> dict[str, float]:
+    """Return mean, median and 90th percentile of some numbers; NaN where there are none."""
+    array = np.asarray(values, dtype=np.float64)
+    if not len(array):
+        return dict.fromkeys(("mean", "median", "p90"), np.nan)
+    return {
+        "mean": float(np.mean(array)),
+        "median": float(np.median(array)),
+        "p90": float(np.percentile(array, 90)),
+    }

@@ -172,16 +172,19 @@ def _starts(content: dict[str, Any]) -> Iterator[str]:
     until = "iterations until it stops: mean / median / p90", "until within 1 %"
     clock = "guess [ms]", "until it stops [ms]", "until within 1 % [ms]"
     yield from _table([*head, *until, *clock, "not the best optimum"], rows)
-    yield from ("", "Times are means of processor time, with that of the guess.", "")
-    loops = []
-    for row in content["loops"]:
+    yield from ("", "Times are means of processor time, with that of the guess.")
+
+
+def _lost(content: dict[str, Any]) -> Iterator[str]:
+    rows = []
+    for row in content["rows"]:
         won = ", ".join(f"{name} {count}" for name, count in sorted(row["cold_guesses"].items()))
         figures = [f"{row[key]['median']:.3g} / {row[key]['p90']:.3g}" for key in ("first", "after")]
         upright, error = f"{row['upright']} of {row['outings']}", f"{row['error']['mean']:.3f}"
-        loops.append([row["guesses"], upright, error, *figures, won, str(row["unusable"])])
+        rows.append([row["guesses"], upright, error, *figures, won, str(row["unusable"])])
     columns = "guesses", "upright", "rms error [m/s]", "cost of plans without one before: median / p90"
     more = "of these and the nine after", "their guesses", "unusable plans"
-    yield from _table([*columns, *more], loops)
+    yield from _table([*columns, *more], rows)
 
 
 def _seconds(value: float | None) -> str:
@@ -197,6 +200,7 @@ TABLES = {
     "disturbance": _disturbance,
     "tracking": _tracking,
     "starts": _starts,
+    "lost": _lost,
 }
 # what a study sets when all its rows are there
 LAST = {
@@ -206,5 +210,6 @@ LAST = {
     "ablation": "verdict",
     "disturbance": "summary",
     "tracking": "complete",
-    "starts": "loops",
+    "starts": "complete",
+    "lost": "complete",
 }
