@@ -92,7 +92,7 @@ bench-dpvp: msgs train-venv ## measure what DPVP learned: every study, docs/benc
 	for system in leg_track $(SYSTEMS); do $(STUDY) closed_loop --task $$system --count 40 --steps 200 || exit 1; done
 	for study in iterations bellman throughput ablation disturbance tracking starts lost tables; do $(STUDY) $$study || exit 1; done
 
-artifacts: train-venv ## learn every artifact of config/artifacts again (about forty minutes)
+artifacts: train-venv ## learn every artifact of config/artifacts again (about an hour)
 	for task in kuka_reach leg_track quadruped_walk $(SYSTEMS); do $(RUN) $(BIN)/dpvp train dpvp --task $$task --out config/artifacts/$$task || exit 1; done
 
 videos: msgs ## render a run of every scenario in docs/images/<scenario>.gif (VIDEO_ARGS: as of `dpvp video`)
