@@ -240,7 +240,8 @@ class Pilot:
         end = time.monotonic() + timeout
         while not condition():
             if time.monotonic() > end:
-                raise EnvironmentProblem(f"nothing for {timeout:.0f} s; the loop says {self.loop or 'nothing'}")
+                said = f"{self.loop['state']}: {self.loop['reason_text']}" if self.loop else "nothing"
+                raise EnvironmentProblem(f"nothing for {timeout:.0f} s; the loop says {said}")
             self._spin(0.1)
 
     def _call(self, kind: type, name: str, request: object) -> Any:
