@@ -76,7 +76,7 @@ class Supervisor:
         return unseen or (self._waits and begun_anew(state.t - before.t, self._period))
 
     def _command_of(self, state: State) -> Command | None:
-        """Return what is in force in `state`; who was asleep knows only what was long ago."""
+        """Return what is in force in `state`: what has expired the plant follows no more."""
         if self._command is None or state.t - self._command.t > self._command_timeout:
             return None
         return self._command

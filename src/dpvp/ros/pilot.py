@@ -23,6 +23,7 @@ from std_srvs.srv import Trigger
 
 from dpvp.errors import EnvironmentProblem, GoalError, MessageError
 from dpvp.plan import Array, State
+from dpvp.record.feed import LOOP_STATUS
 from dpvp.robot import JointMap
 from dpvp.ros.convert import goal_message, goal_of, goal_type, seconds, state_of
 from dpvp.ros.messages import Sensor
@@ -226,7 +227,7 @@ class Pilot:
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
-            if status.name == "mpc_node: loop":
+            if status.name == LOOP_STATUS:
                 self.loop = {item.key: item.value for item in status.values}
 
     def _spin(self, timeout: float) -> None:
